@@ -1,0 +1,276 @@
+"""Geometry warm start: which trial resembles which, up to a similarity map.
+
+The neural state of a session is known up to the unknown sampling of neurons. What two
+days share is the geometry of their trials in a low-dimensional space: the distances
+between whole trials. The search below couples the trials of two sessions by these
+distances (Gromov-Wasserstein), then alternates a similarity map (rotation, scale and
+shift; nothing more flexible) with an optimal-transport assignment, from many starts,
+and keeps the candidate whose aligned trials lie nearest to source trials.
+"""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import ot
+from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge
+from sklearn.metrics import pairwise_distances
+from sklearn.model_selection import GroupKFold
+
+from ..utils._random import derive_seed, numpy_generator
+
+_ALPHAS = np.logspace(-1, 4, 11)
+
+
+@dataclass(frozen=True)
+class SimilarityMap:
+    """The map ``x -> scale * x @ rotation + shift`` of target to source coordinates."""
+
+    scale: float
+    rotation: np.ndarray  # (d, d), orthogonal
+    shift: np.ndarray  # (d,)
+
+    def __call__(self, B):
+        """Map coordinates (., d)."""
+        return self.scale * B @ self.rotation + self.shift
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One candidate alignment of two sessions."""
+
+    map: SimilarityMap
+    coupling: np.ndarray  # (n_source_trials, n_target_trials), masses of trial pairs
+    residual: float  # relative residual, lower is better
+    start: str  # where the search began
+
+
+def principal_coordinates(features, n_components):
+    """PCA of bins, (n_trials, n_bins, n_neurons) -> (n_trials, n_bins, d) and the PCA.
+
+    With fewer neurons or bins than components the rest of the coordinates is zero.
+    """
+    n_trials, n_bins, n_neurons = features.shape
+    rows = features.reshape(-1, n_neurons)
+    d = min(n_components, *rows.shape)
+    pca = PCA(d, svd_solver="covariance_eigh" if len(rows) > n_neurons else "full")
+    Z = pca.fit_transform(rows)
+    Z = np.pad(Z, ((0, 0), (0, n_components - d)))
+    return Z.reshape(n_trials, n_bins, n_components), pca
+
+
+def squared_distances(A, B):
+    """Squared distances between whole trials, (n_A, n_B)."""
+    return pairwise_distances(
+        A.reshape(len(A), -1), B.reshape(len(B), -1), metric="sqeuclidean"
+    )
+
+
+def fit_similarity(A, B, coupling):
+    """Similarity map of B onto A that minimises the coupled squared distance.
+
+    Weighted orthogonal Procrustes with scale and shift (Umeyama, 1991; reflections
+    are allowed, for the signs of principal axes are arbitrary).
+
+    Parameters
+    ----------
+    A, B : ndarray of shape (n_A, n_bins, d) and (n_B, n_bins, d)
+        Source and target coordinates.
+    coupling : ndarray of shape (n_A, n_B)
+        Mass of each pair of trials.
+
+    Returns
+    -------
+    map : SimilarityMap
+        The minimiser.
+    """
+    mass_A, mass_B = coupling.sum(1), coupling.sum(0)
+    total = coupling.sum() * A.shape[1]
+    mean_A = np.einsum("i,ild->d", mass_A, A) / total
+    mean_B = np.einsum("j,jld->d", mass_B, B) / total
+    A, B = A - mean_A, B - mean_B
+    cross = np.tensordot(B, np.tensordot(coupling.T, A, 1), axes=([0, 1], [0, 1]))
+    U, S, Vt = np.linalg.svd(cross)
+    rotation = U @ Vt
+    variance = np.einsum("j,jld->", mass_B, B**2)
+    scale = S.sum() / variance if variance > 0 else 1.0
+    return SimilarityMap(scale, rotation, mean_A - scale * mean_B @ rotation)
+
+
+def relative_residual(A, Z):
+    """Distance of aligned trials Z to the nearest source trial, over their own spread.
+
+    Both are mean squared distances. The division keeps contraction from winning: maps
+    that shrink all trials to one point are near to something, but spread over nothing.
+    """
+    spread = np.mean(np.sum((Z - Z.mean(0)) ** 2, axis=(1, 2)))
+    if spread == 0:
+        return np.inf
+    return float(squared_distances(A, Z).min(0).mean() / spread)
+
+
+def _assign(A, Z, share):
+    """Optimal-transport plan of target trials Z to source trials A.
+
+    With ``share > 1`` a source trial may carry up to that multiple of its equal share,
+    and a dummy target takes what is left over.
+    """
+    cost = squared_distances(A, Z)
+    n_A, n_B = cost.shape
+    a, b = np.full(n_A, share / n_A), np.full(n_B, 1 / n_B)
+    if share == 1:
+        return ot.emd(a, b, cost)
+    cost = np.c_[cost, np.zeros(n_A)]
+    return ot.emd(a, np.r_[b, share - 1], cost)[:, :-1]
+
+
+def refine(A, B, coupling, share=1.0, n_rounds=20, start=""):
+    """Alternate similarity map and assignment until the assignment stays.
+
+    Parameters
+    ----------
+    A, B : ndarray of shape (n_A, n_bins, d) and (n_B, n_bins, d)
+        Source and target coordinates.
+    coupling : ndarray of shape (n_A, n_B)
+        Where to begin.
+    share : float, default=1.0
+        Largest multiple of its equal share that a source trial may carry.
+    n_rounds : int, default=20
+        Most rounds.
+    start : str
+        Name of the start.
+
+    Returns
+    -------
+    candidate : Candidate
+        The alignment reached.
+    """
+    for _ in range(n_rounds):
+        previous = coupling
+        map_ = fit_similarity(A, B, coupling)
+        coupling = _assign(A, map_(B), share)
+        if np.abs(coupling - previous).sum() < 1e-6:
+            break
+    return Candidate(map_, coupling, relative_residual(A, map_(B)), start)
+
+
+def find_candidates(A, B, *, n_starts=16, n_rounds=20, max_trials=200, seed=0):
+    """Search for alignments of two sessions from many starts.
+
+    Parameters
+    ----------
+    A, B : ndarray of shape (n_A, n_bins, d) and (n_B, n_bins, d)
+        Source and target coordinates.
+    n_starts : int, default=16
+        Number of random starts beside the uniform one.
+    n_rounds : int, default=20
+        Most rounds of map and assignment from each start.
+    max_trials : int, default=200
+        Trials of a session in the search; of longer sessions a random subset is
+        searched and the best candidates are then refined on all trials.
+    seed : int, default=0
+        Seed of starts and subsets.
+
+    Returns
+    -------
+    candidates : list of Candidate
+        Sorted by relative residual, best first.
+    """
+    rng = numpy_generator(derive_seed(seed, "geometry"))
+    few_A, few_B = (Z[np.sort(rng.permutation(len(Z))[:max_trials])] for Z in (A, B))
+    n_A, n_B = len(few_A), len(few_B)
+    cost_A, cost_B = (np.sqrt(squared_distances(Z, Z)) for Z in (few_A, few_B))
+    cost_A /= cost_A.mean() or 1.0
+    cost_B /= cost_B.mean() or 1.0
+    a, b = np.full(n_A, 1 / n_A), np.full(n_B, 1 / n_B)
+    candidates, seen = [], []
+    for i in range(n_starts + 1):
+        start = f"random {i}" if i else "uniform"
+        # a random vertex of the transport polytope
+        G0 = ot.emd(a, b, rng.rand(n_A, n_B)) if i else None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # not converged: refined below
+            coupling = ot.gromov.gromov_wasserstein(
+                cost_A, cost_B, a, b, "square_loss", G0=G0, max_iter=100
+            )
+        if any(np.abs(coupling - other).sum() < 1e-2 for other in seen):
+            continue
+        seen.append(coupling)
+        for share in (1.0, 2.0):
+            candidates.append(
+                refine(few_A, few_B, coupling, share, n_rounds, f"{start}, x{share:g}")
+            )
+    candidates.sort(key=lambda c: c.residual)
+    if len(few_A) < len(A) or len(few_B) < len(B):
+        candidates = [_on_all(A, B, c, n_rounds) for c in candidates[:6]]
+        candidates.sort(key=lambda c: c.residual)
+    return candidates
+
+
+def _on_all(A, B, candidate, n_rounds):
+    share = 1.0 if candidate.start.endswith("x1") else 2.0
+    coupling = _assign(A, candidate.map(B), share)
+    return refine(A, B, coupling, share, n_rounds, candidate.start)
+
+
+def margin(candidates, B, distinct=0.1):
+    """Relative excess residual of the best candidate that differs from the first.
+
+    Two candidates are distinct when their aligned trials differ, in mean squared
+    distance, by more than `distinct` times the spread of the first's.
+
+    Returns
+    -------
+    margin : float
+        ``residual_2 / residual_1 - 1``; infinite if there is no second.
+    """
+    best = candidates[0]
+    Z = best.map(B)
+    spread = np.mean(np.sum((Z - Z.mean(0)) ** 2, axis=(1, 2)))
+    for other in candidates[1:]:
+        gap = np.mean(np.sum((other.map(B) - Z) ** 2, axis=(1, 2)))
+        if gap > distinct * spread:
+            return other.residual / best.residual - 1.0 if best.residual else np.inf
+    return np.inf
+
+
+def matched_activations(coupling, activations):
+    """Source activations carried over to target trials, (n_B, n_bins, n_readin)."""
+    weights = coupling / coupling.sum(0)
+    return np.tensordot(weights.T, activations, 1)
+
+
+def fit_readin(features, activations, seed=0):
+    """Ridge regression of read-in activations on the features of the target's neurons.
+
+    The penalty is chosen by cross-validation over trials.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n_trials, n_bins, n_neurons)
+        Target features.
+    activations : ndarray of shape (n_trials, n_bins, n_readin)
+        Matched source activations.
+
+    Returns
+    -------
+    weights : ndarray of shape (n_readin, n_neurons)
+        Read-in weights.
+    bias : ndarray of shape (n_readin,)
+        Read-in bias.
+    """
+    n_trials, n_bins, n_neurons = features.shape
+    x = features.reshape(-1, n_neurons)
+    y = activations.reshape(-1, activations.shape[2])
+    groups = np.repeat(np.arange(n_trials), n_bins)
+    errors = np.zeros(len(_ALPHAS))
+    for train, test in GroupKFold(min(5, n_trials)).split(x, groups=groups):
+        for i, alpha in enumerate(_ALPHAS):
+            ridge = Ridge(alpha).fit(x[train], y[train])
+            errors[i] += np.sum((ridge.predict(x[test]) - y[test]) ** 2)
+    ridge = Ridge(_ALPHAS[np.argmin(errors)]).fit(x, y)
+    return ridge.coef_.reshape(y.shape[1], n_neurons), np.atleast_1d(ridge.intercept_)

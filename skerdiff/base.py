@@ -1,0 +1,198 @@
+"""The three forms of X, validated once for every estimator.
+
+Activity comes as a 3-D array (one session), as `Trials` (several sessions) or as a 2-D
+array whose rows are bins. Estimators work on 3-D arrays or `Trials`; `_check_X` turns
+2-D input into 3-D and gives back a form whose ``restore`` undoes it.
+"""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
+
+from .trials import Trials
+
+__all__ = ["TrialEstimator"]
+
+_DTYPES = [np.float64, np.float32]
+
+
+class Form:
+    """The form in which X came, and the way back to it.
+
+    Parameters
+    ----------
+    kind : {"array", "trials", "rows"}
+        3-D array, `Trials` or 2-D array.
+    """
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def restore(self, Z):
+        """Bring (n_trials, n_bins, n_features) back to the form of the input."""
+        return Z.reshape(-1, Z.shape[-1]) if self.kind == "rows" else Z
+
+
+class TrialEstimator(BaseEstimator):
+    """Base of the estimators that take activity in trials."""
+
+    def _check_X(self, X, *, reset, any_width=False, min_trials=1):
+        """Validate X and bring it to 3-D or `Trials`.
+
+        Parameters
+        ----------
+        X : array-like or Trials
+            Input in any of the three forms.
+        reset : bool
+            Whether to store the width (and names) of X as those of this estimator;
+            otherwise X is checked against them.
+        any_width : bool, default=False
+            Whether X may have another width than the one stored.
+        min_trials : int, default=1
+            Fewest trials accepted; for `Trials` it counts those of the source.
+
+        Returns
+        -------
+        X : ndarray of shape (n_trials, n_bins, n_neurons) or Trials
+            Validated input of floating dtype.
+        form : Form
+            The form in which it came.
+        """
+        if isinstance(X, Trials):
+            return self._check_trials(X, reset, any_width, min_trials), Form("trials")
+        # a container may refuse everything but __array__: ask it for nothing else
+        ndim = getattr(X, "ndim", None)
+        if ndim is None:
+            ndim = _as_array(X).ndim
+        if ndim == 3:
+            X = self._check_array_3d(_as_array(X), reset, any_width)
+            kind = "array"
+        else:
+            X = self._check_rows(X, reset, any_width)
+            kind = "rows"
+        self._check_enough(len(X), min_trials)
+        return X, Form(kind)
+
+    def _check_trials(self, X, reset, any_width, min_trials):
+        if not len(X):
+            raise ValueError(
+                "Found Trials with 0 trial(s) while a minimum of 1 is required by "
+                f"{type(self).__name__}."
+            )
+        if reset:
+            source = X[X.is_source]
+            if not len(source):
+                raise ValueError(
+                    f"{type(self).__name__} fits on the source session, but X holds "
+                    f"no trial of {X.source!r}, only of {X.names}. Use a splitter of "
+                    "skerdiff.model_selection, or name another source with "
+                    "X.with_source."
+                )
+            self._check_enough(len(source), min_trials)
+            self._check_array_3d(source[X.source], True, any_width)
+        return X.map(lambda A: self._check_array_3d(A, False, True))
+
+    def _check_array_3d(self, X, reset, any_width):
+        if 0 in X.shape[1:]:
+            what = "feature(s)" if X.shape[1] else "bin(s)"
+            raise ValueError(
+                f"0 {what} (shape={X.shape}) while a minimum of 1 is required by "
+                f"{type(self).__name__}."
+            )
+        if not len(X):
+            raise ValueError(
+                f"Found array with 0 sample(s) (shape={X.shape}) while a minimum of 1 "
+                f"is required by {type(self).__name__}."
+            )
+        rows = self._validate(X.reshape(-1, X.shape[2]), reset, any_width)
+        return rows.reshape(X.shape)
+
+    def _validate(self, rows, reset, any_width):
+        if any_width and not reset:
+            return check_array(rows, dtype=_DTYPES, estimator=self, input_name="X")
+        return validate_data(self, rows, dtype=_DTYPES, reset=reset)
+
+    def _check_rows(self, X, reset, any_width):
+        X = self._validate(X, reset, any_width)
+        length = getattr(self, "trial_length", None) or 1
+        if len(X) % length:
+            raise ValueError(
+                f"2-D X has {len(X)} rows (bins), which is no multiple of "
+                f"trial_length={length}: every {length} consecutive rows must be one "
+                "whole trial."
+            )
+        return X.reshape(-1, length, X.shape[1])
+
+    def _check_enough(self, n_trials, min_trials):
+        if n_trials < min_trials:
+            raise ValueError(
+                f"Found array with {n_trials} sample(s) (trials) while a minimum of "
+                f"{min_trials} is required by {type(self).__name__}."
+            )
+
+    def _check_y(self, y, X, form, used):
+        """Validate behaviour and bring it to 3-D.
+
+        Parameters
+        ----------
+        y : array-like
+            Behaviour: (n_trials, n_bins, n_outputs), or (n_trials, n_bins) for one
+            output; with 2-D X (n_rows,) or (n_rows, n_outputs).
+        X : ndarray or Trials
+            Validated input.
+        form : Form
+            The form in which X came.
+        used : ndarray of bool, shape (n_trials,)
+            The trials whose behaviour is read; all other rows are never looked at.
+
+        Returns
+        -------
+        y : ndarray of shape (n_used_trials, n_bins, n_outputs)
+            Behaviour of the trials in use.
+        """
+        n_trials = len(X)
+        n_bins = X.n_bins if form.kind == "trials" else X.shape[1]
+        expected = (n_trials, n_bins)
+        y = _as_array(y, "y")
+        n = n_trials * n_bins if form.kind == "rows" else n_trials
+        if y.ndim == 0 or len(y) != n:
+            raise ValueError(
+                f"Found input variables with inconsistent numbers of samples: X has {n}"
+                f" {'rows' if form.kind == 'rows' else 'trials'}, y has shape "
+                f"{y.shape}."
+            )
+        if form.kind == "rows" and y.ndim <= 2:
+            y = y.reshape(n_trials, n_bins, -1)
+        elif y.ndim == 2 and y.shape == expected:
+            y = y[:, :, None]
+        if y.ndim != 3 or y.shape[:2] != expected or not y.shape[2]:
+            raise ValueError(
+                f"y must hold behaviour per bin, of shape {(*expected, 'n_outputs')}, "
+                f"got {y.shape}. A single value per trial (such as the direction) "
+                "cannot be decoded bin by bin."
+            )
+        y = y[used]
+        rows = check_array(
+            y.reshape(-1, y.shape[2]), dtype=_DTYPES, estimator=self, input_name="y"
+        )
+        return rows.reshape(y.shape)
+
+
+def _as_array(X, name="X"):
+    """Convert to an array, with a message of ours for ragged trials."""
+    try:
+        X = np.asarray(X)
+        ragged = X.dtype == object and X.ndim < 3 and X.size and np.ndim(X.flat[0])
+    except ValueError:
+        ragged = True
+    if ragged:
+        raise ValueError(
+            f"{name} is ragged: every trial must have the same number of bins and "
+            "neurons. Bring ragged trials to one length with "
+            "skerdiff.preprocessing.warp_trials."
+        )
+    return X

@@ -1,0 +1,9 @@
+"""Simulated sessions and public recordings from monkey motor cortex."""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+from ._motor_cortex import load_motor_cortex
+from ._reaching import make_reaching_sessions
+
+__all__ = ["load_motor_cortex", "make_reaching_sessions"]

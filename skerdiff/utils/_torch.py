@@ -1,0 +1,41 @@
+"""Devices, threads and tensors."""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+
+
+def resolve_device(device) -> torch.device:
+    """Turn ``"auto"``, a name or a `torch.device` into a `torch.device`."""
+    if isinstance(device, str) and device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"device={device!r} is not known to torch. Use 'auto', 'cpu', 'cuda' or a "
+            "torch.device."
+        ) from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"device={device!r} was asked for, but torch sees no CUDA device here. Use "
+            "device='auto' or device='cpu'."
+        )
+    return resolved
+
+
+def one_thread():
+    """Limit BLAS and OpenMP to one thread, restored on leaving.
+
+    The networks here are so small that a second thread costs more than it brings,
+    several times more when the cores are busy.
+    """
+    return threadpool_limits(limits=1)
+
+
+def as_tensor(X, dtype=torch.float32, device="cpu") -> torch.Tensor:
+    """Copy an array into a tensor, whatever its strides and flags."""
+    return torch.tensor(np.ascontiguousarray(X), dtype=dtype, device=device)

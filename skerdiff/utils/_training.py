@@ -1,0 +1,248 @@
+"""Training of the networks through skorch."""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping
+from skorch.helper import predefined_split
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import TensorDataset
+
+from ._random import derive_seed, make_generator, seeded_torch
+from ._torch import one_thread
+
+
+class _Stop(EarlyStopping):
+    """Early stopping that can be told from a user's interrupt."""
+
+    def on_epoch_end(self, net, **kwargs):
+        try:
+            super().on_epoch_end(net, **kwargs)
+        except KeyboardInterrupt:
+            net.stopped_early_ = True
+            raise
+
+
+class _Finite(Callback):
+    """Raise as soon as a training loss is not finite."""
+
+    def on_epoch_end(self, net, **kwargs):
+        loss = net.history[-1, "train_loss"]
+        if not np.isfinite(loss):
+            raise ValueError(
+                f"The training loss became {loss} in epoch {len(net.history)}. Lower "
+                "learning_rate, or look for extreme values in X."
+            )
+
+
+class _Progress(Callback):
+    """Progress bar over epochs."""
+
+    def __init__(self, total, label):
+        self.total = total
+        self.label = label
+
+    def on_train_begin(self, net, **kwargs):
+        from tqdm.auto import tqdm
+
+        self.bar_ = tqdm(total=self.total, desc=self.label, unit="epoch", leave=False)
+
+    def on_epoch_end(self, net, **kwargs):
+        loss = net.history[-1].get("valid_loss", net.history[-1, "train_loss"])
+        self.bar_.set_postfix(loss=f"{loss:.4g}", refresh=False)
+        self.bar_.update()
+
+    def on_train_end(self, net, **kwargs):
+        self.bar_.close()
+
+
+class _AverageWeights(Callback):
+    """Exponential moving average of the weights, used for validation and kept."""
+
+    def __init__(self, decay):
+        self.decay = decay
+
+    def on_train_begin(self, net, **kwargs):
+        self.average_ = AveragedModel(
+            net.module_, multi_avg_fn=get_ema_multi_avg_fn(self.decay)
+        )
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        if training:
+            self.average_.update_parameters(net.module_)
+
+
+class _Batches:
+    """Batches of tensors that lie in memory, shuffled anew in every epoch.
+
+    The batches of an epoch are of nearly equal size, so that none is too small.
+    """
+
+    def __init__(self, tensors, batch_size, generator=None):
+        self.tensors = tensors
+        self.n_batches = max(1, round(len(tensors[0]) / batch_size))
+        self.generator = generator
+
+    def __iter__(self):
+        n = len(self.tensors[0])
+        if self.generator is None:
+            order = torch.arange(n)
+        else:
+            order = torch.randperm(n, generator=self.generator)
+        for index in order.tensor_split(self.n_batches):
+            yield tuple(tensor[index] for tensor in self.tensors)
+
+
+class TrainingNet(NeuralNet):
+    """A skorch net over tensors in memory, for modules that state their own loss.
+
+    The module has a method ``loss(*tensors, generator)`` that returns the mean loss
+    over the trials of a batch. Batches, noise and diffusion times come from generators
+    of this net; the global ones are not read. A user's interrupt is raised, not
+    swallowed.
+    """
+
+    def __init__(self, module, *, seed=0, average=None, **kwargs):
+        super().__init__(module, criterion=torch.nn.Identity, **kwargs)
+        self.seed = seed
+        self.average = average
+
+    def initialize(self):
+        self.stopped_early_ = False
+        self.generator_ = make_generator(derive_seed(self.seed, "train"), self.device)
+        self.shuffler_ = make_generator(derive_seed(self.seed, "shuffle"))
+        with seeded_torch(derive_seed(self.seed, "weights")):
+            return super().initialize()
+
+    def get_iterator(self, dataset, training=False):
+        generator = self.shuffler_ if training else None
+        return _Batches(dataset.tensors, self.batch_size, generator)
+
+    def train_step_single(self, batch, **fit_params):
+        self._set_training(True)
+        loss = self.module_.loss(*batch, generator=self.generator_)
+        loss.backward()
+        return {"loss": loss, "y_pred": None}
+
+    def validation_step(self, batch, **fit_params):
+        # the same noise in every epoch, so that epochs can be compared
+        self._set_training(False)
+        generator = make_generator(derive_seed(self.seed, "validate"), self.device)
+        module = self.average.average_.module if self.average else self.module_
+        module.eval()
+        with torch.no_grad():
+            loss = module.loss(*batch, generator=generator)
+        return {"loss": loss, "y_pred": None}
+
+    def partial_fit(self, X, y=None, classes=None, **fit_params):
+        if not self.initialized_:
+            self.initialize()
+        self.notify("on_train_begin", X=X, y=y)
+        try:
+            self.fit_loop(X, y, **fit_params)
+        except KeyboardInterrupt:
+            if not self.stopped_early_:
+                raise
+        finally:
+            self.notify("on_train_end", X=X, y=y)
+        return self
+
+
+def train_module(
+    module_class,
+    module_params,
+    tensors,
+    valid_tensors=None,
+    *,
+    seed,
+    device,
+    max_iter,
+    batch_size,
+    learning_rate,
+    weight_decay=0.0,
+    patience=None,
+    ema_decay=None,
+    clip=1.0,
+    lr_schedule=None,
+    label="training",
+    verbose=False,
+):
+    """Train a module and give it back on the CPU, in evaluation mode.
+
+    Parameters
+    ----------
+    module_class : type
+        Class of the module, with a method ``loss(*tensors, generator)``.
+    module_params : dict
+        Its constructor parameters.
+    tensors, valid_tensors : tuple of Tensor
+        Training and validation trials. Without validation trials there is no early
+        stopping.
+    seed : int
+        Seed of initial weights, batches and noise.
+    device : torch.device
+        Where to train.
+    max_iter, batch_size, learning_rate, weight_decay, patience, clip
+        As usual; `patience` in epochs, None for no early stopping.
+    ema_decay : float or None
+        Decay per step of the moving average of the weights that is kept.
+    lr_schedule : skorch callback or None
+        Learning-rate scheduler.
+    label : str
+        Name of the progress bar.
+    verbose : bool or int
+        Whether to show progress.
+
+    Returns
+    -------
+    module : Module
+        The trained module.
+    history : list of dict
+        Losses per epoch.
+    """
+    tensors = tuple(tensor.to(device) for tensor in tensors)
+    callbacks = [_Finite(), GradientNormClipping(clip)]
+    average = None
+    if ema_decay is not None:
+        average = _AverageWeights(ema_decay)
+        callbacks.append(average)
+    if lr_schedule is not None:
+        callbacks.append(lr_schedule)
+    split = None
+    if valid_tensors is not None:
+        split = predefined_split(
+            TensorDataset(*(tensor.to(device) for tensor in valid_tensors))
+        )
+        if patience is not None:
+            callbacks.append(
+                _Stop(patience=patience, threshold=0.0, load_best=average is None)
+            )
+    if verbose:
+        callbacks.append(_Progress(max_iter, label))
+    net = TrainingNet(
+        module_class,
+        **{f"module__{name}": value for name, value in module_params.items()},
+        seed=seed,
+        average=average,
+        optimizer=torch.optim.AdamW,
+        optimizer__weight_decay=weight_decay,
+        lr=learning_rate,
+        max_epochs=max_iter,
+        batch_size=batch_size,
+        train_split=split,
+        callbacks=callbacks,
+        callbacks__print_log=None,
+        device=str(device),
+        verbose=0,
+    )
+    with one_thread():
+        net.fit(TensorDataset(*tensors), None)
+    module = average.average_.module if average else net.module_
+    keys = ("train_loss", "valid_loss")
+    history = [{k: row[k] for k in keys if k in row} for row in net.history]
+    module = module.cpu().eval()
+    module.zero_grad(set_to_none=True)
+    return module, history
