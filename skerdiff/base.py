@@ -11,6 +11,7 @@ array whose rows are bins. Estimators work on 3-D arrays or `Trials`; `_check_X`
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
+from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import validate_data
 
 from .trials import Trials
@@ -126,6 +127,16 @@ class TrialEstimator(BaseEstimator):
                 "whole trial."
             )
         return X.reshape(-1, length, X.shape[1])
+
+    def _check_output(self, form):
+        """Refuse data frames as output of anything but 2-D input."""
+        container = _get_output_config("transform", self)["dense"]
+        if form.kind != "rows" and container != "default":
+            raise ValueError(
+                f"set_output(transform={container!r}) takes 2-D input, one row per "
+                "bin: a data frame cannot hold three dimensions. Pass 2-D X (with "
+                "trial_length), or set_output(transform='default')."
+            )
 
     def _check_enough(self, n_trials, min_trials):
         if n_trials < min_trials:

@@ -57,8 +57,13 @@ class _Elementwise(OneToOneFeatureMixin, TransformerMixin, TrialEstimator):
             Fitted estimator.
         """
         self._validate_params()
-        self._check_X(X, reset=True)
+        X, _ = self._check_X(X, reset=True)
+        for part in X.items() if isinstance(X, Trials) else [("X", X)]:
+            self._check_values(part[1])
         return self
+
+    def _check_values(self, X):
+        """Raise if an array of activity is not in the domain of the step."""
 
     def transform(self, X):
         """Transform each trial.
@@ -74,7 +79,9 @@ class _Elementwise(OneToOneFeatureMixin, TransformerMixin, TrialEstimator):
             Transformed activity, in the form of the input.
         """
         check_is_fitted(self)
-        X, form = self._check_X(X, reset=False, any_width=True)
+        any_width = getattr(X, "ndim", 2) != 2  # 2-D input keeps its columns
+        X, form = self._check_X(X, reset=False, any_width=any_width)
+        self._check_output(form)
         return form.restore(
             X.map(self._apply) if isinstance(X, Trials) else self._apply(X)
         )
@@ -120,12 +127,15 @@ class SquareRoot(_Elementwise):
     def __init__(self, *, trial_length=None):
         self.trial_length = trial_length
 
-    def _apply(self, X):
+    def _check_values(self, X):
         if X.min() < 0:
             raise ValueError(
                 "Negative values in data passed to SquareRoot: it takes counts or "
                 f"rates, and the smallest value is {X.min():.4g}."
             )
+
+    def _apply(self, X):
+        self._check_values(X)
         return np.sqrt(X)
 
     def __sklearn_tags__(self):

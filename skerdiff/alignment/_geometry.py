@@ -23,7 +23,9 @@ from sklearn.model_selection import GroupKFold
 
 from ..utils._random import derive_seed, numpy_generator
 
-_ALPHAS = np.logspace(-1, 4, 11)
+_ALPHAS = np.logspace(-1, 4, 11)  # penalties tried by fit_readin
+_TRIAL_ROUNDS = 4  # rounds for every start, before the better half goes on
+_FINALISTS = 6  # candidates refined on all trials after a search on a subset
 
 
 @dataclass(frozen=True)
@@ -46,21 +48,22 @@ class Candidate:
     map: SimilarityMap
     coupling: np.ndarray  # (n_source_trials, n_target_trials), masses of trial pairs
     residual: float  # relative residual, lower is better
+    share: float  # largest multiple of its equal share that a source trial may carry
     start: str  # where the search began
 
 
 def principal_coordinates(features, n_components):
-    """PCA of bins, (n_trials, n_bins, n_neurons) -> (n_trials, n_bins, d) and the PCA.
+    """Principal coordinates of bins, (n_trials, n_bins, n_neurons or n_components).
 
     With fewer neurons or bins than components the rest of the coordinates is zero.
     """
     n_trials, n_bins, n_neurons = features.shape
     rows = features.reshape(-1, n_neurons)
     d = min(n_components, *rows.shape)
-    pca = PCA(d, svd_solver="covariance_eigh" if len(rows) > n_neurons else "full")
-    Z = pca.fit_transform(rows)
+    solver = "covariance_eigh" if len(rows) > n_neurons else "full"
+    Z = PCA(d, svd_solver=solver).fit_transform(rows)
     Z = np.pad(Z, ((0, 0), (0, n_components - d)))
-    return Z.reshape(n_trials, n_bins, n_components), pca
+    return Z.reshape(n_trials, n_bins, n_components)
 
 
 def squared_distances(A, B):
@@ -155,10 +158,12 @@ def refine(A, B, coupling, share=1.0, n_rounds=20, start=""):
         coupling = _assign(A, map_(B), share)
         if np.abs(coupling - previous).sum() < 1e-6:
             break
-    return Candidate(map_, coupling, relative_residual(A, map_(B)), start)
+    return Candidate(map_, coupling, relative_residual(A, map_(B)), share, start)
 
 
-def find_candidates(A, B, *, n_starts=16, n_rounds=20, max_trials=200, seed=0):
+def find_candidates(
+    A, B, *, n_starts=16, n_rounds=20, max_trials=200, seed=0, progress=None
+):
     """Search for alignments of two sessions from many starts.
 
     Parameters
@@ -174,6 +179,8 @@ def find_candidates(A, B, *, n_starts=16, n_rounds=20, max_trials=200, seed=0):
         searched and the best candidates are then refined on all trials.
     seed : int, default=0
         Seed of starts and subsets.
+    progress : callable or None
+        Called with the number of starts done.
 
     Returns
     -------
@@ -202,40 +209,67 @@ def find_candidates(A, B, *, n_starts=16, n_rounds=20, max_trials=200, seed=0):
         seen.append(coupling)
         for share in (1.0, 2.0):
             candidates.append(
-                refine(few_A, few_B, coupling, share, n_rounds, f"{start}, x{share:g}")
+                refine(
+                    few_A, few_B, coupling, share, min(_TRIAL_ROUNDS, n_rounds), start
+                )
             )
-    candidates.sort(key=lambda c: c.residual)
+        if progress is not None:
+            progress(i + 1)
+    # most of the rounds go to the better half
+    candidates.sort(key=_residual)
+    half = (len(candidates) + 1) // 2
+    better = [_continue(few_A, few_B, c, n_rounds) for c in candidates[:half]]
+    candidates = sorted(better + candidates[half:], key=_residual)
     if len(few_A) < len(A) or len(few_B) < len(B):
-        candidates = [_on_all(A, B, c, n_rounds) for c in candidates[:6]]
-        candidates.sort(key=lambda c: c.residual)
+        second = runner_up(candidates, few_B)
+        finalists = candidates[:_FINALISTS]
+        if second is not None and all(second is not c for c in finalists):
+            finalists.append(second)
+        candidates = [_continue(A, B, c, n_rounds) for c in finalists]
+        candidates.sort(key=_residual)
     return candidates
 
 
-def _on_all(A, B, candidate, n_rounds):
-    share = 1.0 if candidate.start.endswith("x1") else 2.0
-    coupling = _assign(A, candidate.map(B), share)
-    return refine(A, B, coupling, share, n_rounds, candidate.start)
+def _residual(candidate):
+    return candidate.residual
 
 
-def margin(candidates, B, distinct=0.1):
-    """Relative excess residual of the best candidate that differs from the first.
+def _continue(A, B, candidate, n_rounds):
+    coupling = _assign(A, candidate.map(B), candidate.share)
+    return refine(A, B, coupling, candidate.share, n_rounds, candidate.start)
 
-    Two candidates are distinct when their aligned trials differ, in mean squared
-    distance, by more than `distinct` times the spread of the first's.
+
+def runner_up(candidates, B, distinct=0.75):
+    """Best candidate that is another alignment than the first, not a variant of it.
+
+    Variants of one alignment differ, in the mean squared distance of their aligned
+    trials, by up to half the spread of those trials; other alignments by more than all
+    of it (measured on both recordings). `distinct` lies between.
 
     Returns
     -------
-    margin : float
-        ``residual_2 / residual_1 - 1``; infinite if there is no second.
+    candidate : Candidate or None
+        None if all candidates are variants of the first.
     """
-    best = candidates[0]
-    Z = best.map(B)
+    Z = candidates[0].map(B)
     spread = np.mean(np.sum((Z - Z.mean(0)) ** 2, axis=(1, 2)))
     for other in candidates[1:]:
         gap = np.mean(np.sum((other.map(B) - Z) ** 2, axis=(1, 2)))
         if gap > distinct * spread:
-            return other.residual / best.residual - 1.0 if best.residual else np.inf
-    return np.inf
+            return other
+    return None
+
+
+def margin(candidates, B):
+    """Relative excess residual of the runner-up, ``residual_2 / residual_1 - 1``.
+
+    Near zero the choice between two different alignments is open. Infinite if there is
+    no runner-up.
+    """
+    second = runner_up(candidates, B)
+    if second is None or candidates[0].residual == 0:
+        return np.inf
+    return second.residual / candidates[0].residual - 1.0
 
 
 def matched_activations(coupling, activations):

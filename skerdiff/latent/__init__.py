@@ -1,0 +1,5 @@
+"""Latent-variable models of neural activity."""
+
+from ._vae import SequentialVAE
+
+__all__ = ["SequentialVAE"]

@@ -32,6 +32,11 @@ def poisson_log_likelihood(rate: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return counts * np.log(rate) - rate - gammaln(counts + 1.0)
 
 
+def gaussian_log_likelihood(mean, log_var, x) -> np.ndarray:
+    """Gaussian log-likelihood in nats, elementwise."""
+    return -0.5 * (log_var + math.log(2 * math.pi) + (x - mean) ** 2 / np.exp(log_var))
+
+
 def bits_per_spike(rate: np.ndarray, counts: np.ndarray, mean_rate: np.ndarray):
     """Log-likelihood gained over each neuron's mean rate, in bits per spike.
 

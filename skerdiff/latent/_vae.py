@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.decomposition import PCA
+from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -16,13 +17,161 @@ from ..base import TrialEstimator
 from ..preprocessing import smooth
 from ..trials import Trials
 from ..utils._random import derive_seed, draw_seed, numpy_generator
-from ..utils._torch import as_tensor, one_thread, resolve_device
+from ..utils._torch import as_tensor, limit_threads, resolve_device
 from ..utils._training import train_module
 from ._modules import SequentialVAEModule
-from ._objectives import bits_per_spike, gaussian_nll
+from ._objectives import bits_per_spike, gaussian_log_likelihood
+
+_POSITIVE = [Interval(numbers.Integral, 1, None, closed="left")]
+_NOT_NEGATIVE = [Interval(numbers.Real, 0, None, closed="left")]
 
 
 class SequentialVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEstimator):
+    r"""Sequential variational autoencoder of neural activity.
+
+    A linear read-in maps the smoothed square roots of counts :math:`f(X)` to
+    activations, a recurrent encoder (GRU) maps these to a Gaussian posterior of the
+    latents per bin, a linear decoder with softplus (or identity) link maps latents to
+    expected activity and, if behaviour is given, a linear read-out maps them to it.
+    Training minimises
+
+    .. math:: -E_q \log p(X \mid Z) + \beta \, KL(q(Z \mid X) \Vert N(0, I))
+              + \gamma \, E_q \lVert y - \hat y(Z) \rVert^2
+
+    per bin, with standardised behaviour y. The read-in is the only part that knows the
+    neurons of a session.
+
+    Parameters
+    ----------
+    n_components : int, default=8
+        Number of latent dims.
+    n_readin : int, default=16
+        Activations of the read-in, which starts at the principal axes.
+    n_hidden : int, default=64
+        Width of the recurrent encoder.
+    bidirectional : bool, default=False
+        Whether the encoder also runs backwards in time. False keeps it causal, as
+        online decoding needs; note that `smoothing` looks ahead unless it is 0.
+    likelihood : {"auto", "poisson", "gaussian"}, default="auto"
+        Likelihood of activity. ``"auto"`` takes Poisson for non-negative X, fractional
+        counts included, and Gaussian otherwise. The square root belongs to Poisson.
+    smoothing : float, default=1.0
+        Standard deviation, in bins, of the Gaussian that smooths what the encoder
+        reads. The likelihood is that of the counts as they are.
+    kl_weight : float, default=0.01
+        Weight :math:`\beta` of the divergence. At 1 the objective is the evidence
+        bound, under which most latent dims collapse on short recordings.
+    behaviour_weight : float, default=50.0
+        Weight :math:`\gamma` of the behaviour error. Without y it has no meaning.
+    readin_noise : float, default=0.3
+        Standard deviation of Gaussian noise added to activations in training. It makes
+        the encoder forgiving of the read-in of another session.
+    dropout : float, default=0.2
+        Share of neurons and bins that the encoder does not see in training.
+    learning_rate : float, default=3e-3
+        Step size of AdamW.
+    weight_decay : float, default=1e-4
+        Weight decay of AdamW.
+    batch_size : int, default=32
+        Trials per batch.
+    max_iter : int, default=200
+        Most epochs.
+    patience : int, default=30
+        Epochs without a better loss on the validation trials before stopping. The best
+        epoch is kept.
+    validation_fraction : float, default=0.15
+        Share of trials for validation; 0 trains for `max_iter` epochs.
+    trial_length : int, default=None
+        For 2-D X, the number of consecutive rows (bins) of a trial.
+    device : str or torch.device, default="auto"
+        Where to train. ``"auto"`` takes a GPU if there is one. The fitted model is
+        kept on the CPU.
+    random_state : int, RandomState instance or None, default=None
+        Determines initial weights, batches, noise and validation trials. Two fits with
+        one int agree to the bit.
+    verbose : bool, default=False
+        Whether to show a progress bar.
+
+    Attributes
+    ----------
+    module_ : Module
+        The trained network.
+    readin_ : tuple of ndarray
+        Weights (n_readin, n_neurons) and bias (n_readin,) of the read-in, as they act
+        on features.
+    likelihood_ : str
+        The likelihood in use.
+    mean_activity_ : ndarray of shape (n_neurons,)
+        Mean count per bin of each neuron in `fit`.
+    latent_variance_ : ndarray of shape (n_components,)
+        Variance of the posterior means in `fit`, per latent dim.
+    active_share_ : float
+        Share of latent dims whose variance is above a tenth of the largest; low values
+        mean that latents have collapsed.
+    n_bins_ : int
+        Bins per trial.
+    loss_curve_ : list of float
+        Training loss after each epoch.
+    validation_curve_ : list of float
+        Validation loss after each epoch; empty without validation trials.
+    n_iter_ : int
+        Number of epochs run.
+    n_features_in_ : int
+        Number of neurons seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the neurons, if X had any.
+
+    See Also
+    --------
+    skerdiff.ERDiffAligner : Aligns other sessions to the latents of this model.
+
+    Notes
+    -----
+    Differences from the published ERDiff code: GRU instead of a plain recurrent
+    network, a low-rank read-in, early stopping, and weights under which the latents do
+    not collapse.
+
+    References
+    ----------
+    .. [1] Wang, Y., Wu, Z., Li, C. and Wu, A. "Extraction and recovery of
+       spatio-temporal structure in latent dynamics alignment with diffusion models."
+       NeurIPS 2023.
+
+    Examples
+    --------
+    >>> from skerdiff import SequentialVAE
+    >>> from skerdiff.datasets import make_reaching_sessions
+    >>> trials, y = make_reaching_sessions(
+    ...     n_trials=20, n_neurons=15, random_state=0, return_X_y=True
+    ... )
+    >>> X = trials["day0"]
+    >>> model = SequentialVAE(max_iter=2, n_hidden=8, random_state=0).fit(X)
+    >>> model.transform(X).shape
+    (20, 20, 8)
+    """
+
+    _parameter_constraints = {
+        "n_components": _POSITIVE,
+        "n_readin": _POSITIVE,
+        "n_hidden": _POSITIVE,
+        "bidirectional": ["boolean"],
+        "likelihood": [StrOptions({"auto", "poisson", "gaussian"})],
+        "smoothing": _NOT_NEGATIVE,
+        "kl_weight": _NOT_NEGATIVE,
+        "behaviour_weight": _NOT_NEGATIVE,
+        "readin_noise": _NOT_NEGATIVE,
+        "dropout": [Interval(numbers.Real, 0, 1, closed="left")],
+        "learning_rate": [Interval(numbers.Real, 0, None, closed="neither")],
+        "weight_decay": _NOT_NEGATIVE,
+        "batch_size": _POSITIVE,
+        "max_iter": _POSITIVE,
+        "patience": _POSITIVE,
+        "validation_fraction": [Interval(numbers.Real, 0, 1, closed="left")],
+        "trial_length": [*_POSITIVE, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
     def __init__(
         self,
         n_components=8,
@@ -69,54 +218,71 @@ class SequentialVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEsti
         self.verbose = verbose
 
     def fit(self, X, y=None):
+        """Learn the latents of a session.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_bins, n_neurons), Trials or 2-D array
+            Activity. Of `Trials` the source session is used.
+        y : array-like of shape (n_trials, n_bins, n_outputs), default=None
+            Behaviour, which shapes the latents. Of `Trials` only the rows of source
+            trials are read.
+
+        Returns
+        -------
+        self : object
+            Fitted model.
+
+        Raises
+        ------
+        ValueError
+            If X is ragged, empty, not finite or has one trial only, if it is negative
+            under a Poisson likelihood, or if y does not fit X.
+        """
+        self._validate_params()
+        device = resolve_device(self.device)
         X, form = self._check_X(X, reset=True, min_trials=2)
-        used = X.is_source if isinstance(X, Trials) else np.ones(len(X), dtype=bool)
+        used = np.ones(len(X), dtype=bool) if form.kind != "trials" else X.is_source
         if y is not None:
             y = self._check_y(y, X, form, used)
-        if isinstance(X, Trials):
+        if form.kind == "trials":
             X = X[X.source]
-        self._fit(X, y)
-        return self
-
-    def _fit(self, X, y):
+        X = X.astype(np.float64)
         seed = draw_seed(self.random_state)
         self.likelihood_ = self.likelihood
         if self.likelihood == "auto":
             self.likelihood_ = "poisson" if X.min() >= 0 else "gaussian"
-        self.n_bins_ = X.shape[1]
-        n_trials, _, n_neurons = X.shape
         features = self.features(X)
-        self._offset = features.mean((0, 1))
-        scale = features.std((0, 1))
-        self._scale = np.sqrt(np.mean(scale**2)) or 1.0
-        standard = (features - self._offset) / self._scale
-        rng = numpy_generator(derive_seed(seed, "split"))
-        order = rng.permutation(n_trials)
-        n_valid = int(round(self.validation_fraction * n_trials))
-        valid, train = order[:n_valid], order[n_valid:]
+        offset = features.mean((0, 1))
+        scale = np.sqrt(features.var((0, 1)).mean()) or 1.0
+        standard = (features - offset) / scale
         tensors = [as_tensor(standard), as_tensor(X)]
         if y is not None:
-            ym, ys = y.mean((0, 1)), y.std((0, 1))
-            tensors.append(as_tensor((y - ym) / ys))
+            spread = y.std((0, 1))
+            spread[spread == 0] = 1.0
+            tensors.append(as_tensor((y - y.mean((0, 1))) / spread))
+        order = numpy_generator(derive_seed(seed, "validation")).permutation(len(X))
+        n_valid = min(round(self.validation_fraction * len(X)), len(X) - 1)
+        valid, train = order[:n_valid], order[n_valid:]
         module, history = train_module(
             SequentialVAEModule,
-            dict(
-                readin=self._initial_readin(standard, seed),
-                mean_activity=as_tensor(X.mean((0, 1))),
-                n_components=self.n_components,
-                n_hidden=self.n_hidden,
-                n_outputs=0 if y is None else y.shape[2],
-                bidirectional=self.bidirectional,
-                likelihood=self.likelihood_,
-                kl_weight=self.kl_weight,
-                behaviour_weight=self.behaviour_weight,
-                readin_noise=self.readin_noise,
-                dropout=self.dropout,
-            ),
-            [t[train] for t in tensors],
-            [t[valid] for t in tensors] if n_valid else None,
+            {
+                "readin": self._initial_readin(standard, seed),
+                "mean_activity": as_tensor(X.mean((0, 1))),
+                "n_components": self.n_components,
+                "n_hidden": self.n_hidden,
+                "n_outputs": 0 if y is None else y.shape[2],
+                "bidirectional": self.bidirectional,
+                "likelihood": self.likelihood_,
+                "kl_weight": self.kl_weight,
+                "behaviour_weight": self.behaviour_weight,
+                "readin_noise": self.readin_noise,
+                "dropout": self.dropout,
+            },
+            [tensor[train] for tensor in tensors],
+            [tensor[valid] for tensor in tensors] if n_valid else None,
             seed=seed,
-            device=resolve_device(self.device),
+            device=device,
             max_iter=self.max_iter,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
@@ -126,35 +292,197 @@ class SequentialVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEsti
             verbose=self.verbose,
         )
         self.module_ = module.double()
-        self.history_ = history
+        weights = module.readin.weight.detach().numpy() / scale
+        self.readin_ = (weights, -weights @ offset)
+        self.loss_curve_ = [row["train_loss"] for row in history]
+        self.validation_curve_ = [row["valid_loss"] for row in history if n_valid]
         self.n_iter_ = len(history)
-        W = self.module_.readin.weight.detach().numpy() / self._scale
-        self.readin_ = (W, -W @ self._offset)
+        self.n_bins_ = X.shape[1]
+        self._n_features_out = self.n_components
         self.mean_activity_ = X.mean((0, 1))
-        z = self.encode(X)
-        v = z.var((0, 1))
-        self.latent_variance_ = v
-        self.active_share_ = float(np.mean(v > 0.1 * v.max()))
+        self.latent_variance_ = self.encode(features).var((0, 1))
+        self.active_share_ = float(
+            np.mean(self.latent_variance_ > 0.1 * self.latent_variance_.max())
+        )
+        return self
+
+    def _initial_readin(self, standard, seed):
+        """Principal axes over the deviation along the first; small noise beyond."""
+        rows = standard.reshape(-1, standard.shape[2])
+        pca = PCA(min(self.n_readin, *rows.shape), svd_solver="full").fit(rows)
+        axes = pca.components_ / (np.sqrt(pca.explained_variance_[0]) or 1.0)
+        rng = numpy_generator(derive_seed(seed, "readin"))
+        extra = 0.01 * rng.standard_normal((self.n_readin - len(axes), rows.shape[1]))
+        return as_tensor(np.nan_to_num(np.vstack([axes, extra])))
 
     def features(self, X):
+        """What the read-in sees: smoothed square roots of counts.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_trials, n_bins, n_neurons)
+            Activity of any session.
+
+        Returns
+        -------
+        features : ndarray of shape (n_trials, n_bins, n_neurons)
+            Smoothed square roots; under a Gaussian likelihood smoothed activity.
+
+        Raises
+        ------
+        ValueError
+            If X is negative under a Poisson likelihood.
+        """
+        X = X.astype(np.float64, copy=False)
         if self.likelihood_ == "poisson":
+            if X.min() < 0:
+                raise ValueError(
+                    f"X holds negative values (smallest {X.min():.4g}), but the "
+                    "likelihood is Poisson. Pass counts or rates, or fit with "
+                    "likelihood='gaussian'."
+                )
             X = np.sqrt(X)
         return smooth(X, self.smoothing)
 
-    def _initial_readin(self, standard, seed):
-        rows = standard.reshape(-1, standard.shape[2])
-        n = min(self.n_readin, *rows.shape)
-        pca = PCA(n, svd_solver="full").fit(rows)
-        W = pca.components_ / np.sqrt(pca.explained_variance_[:1].max() )
-        rng = numpy_generator(derive_seed(seed, "readin"))
-        W = np.vstack([W, 0.01*rng.randn(self.n_readin - n, rows.shape[1])])
-        return as_tensor(W)
+    def activations(self, features, readin=None):
+        """Activations of the read-in.
 
-    def activations(self, X, readin=None):
-        W, b = self.readin_ if readin is None else readin
-        return self.features(X) @ W.T + b
+        Parameters
+        ----------
+        features : ndarray of shape (n_trials, n_bins, n_neurons)
+            Features of a session, see `features`.
+        readin : tuple of ndarray, default=None
+            Weights and bias of the session's read-in; None is this model's own.
 
-    def encode(self, X, readin=None):
-        a = self.activations(X, readin)
-        with torch.no_grad(), one_thread():
-            return self.module_.encode(torch.as_tensor(a, dtype=torch.float64))[0].numpy()
+        Returns
+        -------
+        activations : ndarray of shape (n_trials, n_bins, n_readin)
+            Activations.
+        """
+        weights, bias = self.readin_ if readin is None else readin
+        return features @ weights.T + bias
+
+    def encode(self, features, readin=None):
+        """Posterior means of the latents from features.
+
+        Parameters
+        ----------
+        features : ndarray of shape (n_trials, n_bins, n_neurons)
+            Features of a session, see `features`.
+        readin : tuple of ndarray, default=None
+            Weights and bias of the session's read-in; None is this model's own.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_trials, n_bins, n_components)
+            Posterior means.
+        """
+        activations = as_tensor(self.activations(features, readin), torch.float64)
+        with torch.no_grad(), limit_threads(1):
+            return self.module_.encode(activations)[0].numpy()
+
+    def transform(self, X):
+        """Posterior means of the latents.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_bins, n_neurons), Trials or 2-D array
+            Activity of the neurons seen in `fit`.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_trials, n_bins, n_components), Trials or 2-D ndarray
+            Latents, in the form of the input.
+
+        Raises
+        ------
+        ValueError
+            If X has another width or number of bins than in `fit`, or is not finite.
+        """
+        X, form = self._check_activity(X)
+        self._check_output(form)
+        if form.kind == "trials":
+            return X.map(self._transform)
+        return form.restore(self._transform(X))
+
+    def _transform(self, X):
+        return self.encode(self.features(X)).astype(X.dtype, copy=False)
+
+    def _check_activity(self, X):
+        check_is_fitted(self)
+        X, form = self._check_X(X, reset=False)
+        n_bins = X.n_bins if form.kind == "trials" else X.shape[1]
+        if n_bins != self.n_bins_:
+            raise ValueError(
+                f"X has {n_bins} bins per trial, but {type(self).__name__} was fitted "
+                f"on trials of {self.n_bins_} bins."
+            )
+        widths = {A.shape[2] for _, A in X.items()} if form.kind == "trials" else set()
+        if widths - {self.n_features_in_}:
+            raise ValueError(
+                f"X has sessions of {sorted(widths)} neurons, but "
+                f"{type(self).__name__} was fitted on {self.n_features_in_}. Use an "
+                "aligner for sessions of other neurons."
+            )
+        return X, form
+
+    def inverse_transform(self, Z):
+        """Expected activity given latents.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_trials, n_bins, n_components), Trials or 2-D array
+            Latents.
+
+        Returns
+        -------
+        X : ndarray of shape (n_trials, n_bins, n_neurons), Trials or 2-D ndarray
+            Expected counts per bin (means under a Gaussian likelihood) of the neurons
+            seen in `fit`, in the form of the input.
+
+        Raises
+        ------
+        ValueError
+            If Z is not finite or has another number of latent dims.
+        """
+        check_is_fitted(self)
+        if isinstance(Z, Trials):
+            return Z.map(self._decode)
+        return self._decode(check_array(Z, allow_nd=True, input_name="Z"))
+
+    def _decode(self, Z):
+        if Z.shape[-1] != self.n_components:
+            raise ValueError(
+                f"Z has {Z.shape[-1]} latent dims, but {type(self).__name__} has "
+                f"{self.n_components}."
+            )
+        with torch.no_grad(), limit_threads(1):
+            return self.module_.decode(as_tensor(Z, torch.float64)).numpy()
+
+    def score(self, X, y=None):
+        """How well expected activity fits trials, held out ones above all.
+
+        The latents are inferred from the same activity. No labels are read.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_bins, n_neurons), Trials or 2-D array
+            Activity of the neurons seen in `fit`.
+        y : Ignored
+            Not used, present for API consistency.
+
+        Returns
+        -------
+        score : float
+            Under a Poisson likelihood bits per spike over each neuron's mean rate in
+            `fit`; under a Gaussian one the mean log-likelihood per bin and neuron in
+            nats.
+        """
+        X, form = self._check_activity(X)
+        if form.kind == "trials":
+            X = X.to_array()
+        mean = self._decode(self.encode(self.features(X)))
+        if self.likelihood_ == "poisson":
+            return bits_per_spike(mean, X, self.mean_activity_)
+        log_var = self.module_.log_noise.detach().numpy()
+        return float(gaussian_log_likelihood(mean, log_var, X).mean())

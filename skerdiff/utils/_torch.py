@@ -5,7 +5,7 @@
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 
 def resolve_device(device) -> torch.device:
@@ -27,13 +27,14 @@ def resolve_device(device) -> torch.device:
     return resolved
 
 
-def one_thread():
-    """Limit BLAS and OpenMP to one thread, restored on leaving.
+def limit_threads(n_threads):
+    """Limit BLAS and OpenMP to `n_threads`, restored on leaving; never raises a limit.
 
-    The networks here are so small that a second thread costs more than it brings,
-    several times more when the cores are busy.
+    The networks here are small: a recurrent one runs fastest on one thread, and no one
+    gains from more than a few. Workers that joblib has already limited stay so.
     """
-    return threadpool_limits(limits=1)
+    now = [pool["num_threads"] for pool in threadpool_info()]
+    return threadpool_limits(limits=min([n_threads, *now]))
 
 
 def as_tensor(X, dtype=torch.float32, device="cpu") -> torch.Tensor:

@@ -10,9 +10,10 @@ from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping
 from skorch.helper import predefined_split
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import TensorDataset
+from tqdm.auto import tqdm
 
 from ._random import derive_seed, make_generator, seeded_torch
-from ._torch import one_thread
+from ._torch import limit_threads
 
 
 class _Stop(EarlyStopping):
@@ -46,8 +47,6 @@ class _Progress(Callback):
         self.label = label
 
     def on_train_begin(self, net, **kwargs):
-        from tqdm.auto import tqdm
-
         self.bar_ = tqdm(total=self.total, desc=self.label, unit="epoch", leave=False)
 
     def on_epoch_end(self, net, **kwargs):
@@ -166,7 +165,7 @@ def train_module(
     patience=None,
     ema_decay=None,
     clip=1.0,
-    lr_schedule=None,
+    n_threads=1,
     label="training",
     verbose=False,
 ):
@@ -185,12 +184,22 @@ def train_module(
         Seed of initial weights, batches and noise.
     device : torch.device
         Where to train.
-    max_iter, batch_size, learning_rate, weight_decay, patience, clip
-        As usual; `patience` in epochs, None for no early stopping.
+    max_iter : int
+        Most epochs.
+    batch_size : int
+        Trials per batch.
+    learning_rate : float
+        Step size of AdamW.
+    weight_decay : float
+        Weight decay of AdamW.
+    patience : int or None
+        Epochs without improvement on the validation trials before stopping.
+    clip : float
+        Largest norm of the gradient.
     ema_decay : float or None
         Decay per step of the moving average of the weights that is kept.
-    lr_schedule : skorch callback or None
-        Learning-rate scheduler.
+    n_threads : int
+        Most threads to train on.
     label : str
         Name of the progress bar.
     verbose : bool or int
@@ -209,8 +218,6 @@ def train_module(
     if ema_decay is not None:
         average = _AverageWeights(ema_decay)
         callbacks.append(average)
-    if lr_schedule is not None:
-        callbacks.append(lr_schedule)
     split = None
     if valid_tensors is not None:
         split = predefined_split(
@@ -238,7 +245,7 @@ def train_module(
         device=str(device),
         verbose=0,
     )
-    with one_thread():
+    with limit_threads(n_threads):
         net.fit(TensorDataset(*tensors), None)
     module = average.average_.module if average else net.module_
     keys = ("train_loss", "valid_loss")

@@ -1,0 +1,469 @@
+"""What every aligner shares: the source model, the sessions and the forms of X."""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+import numbers
+import warnings
+from abc import abstractmethod
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, check_memory
+from tqdm.auto import tqdm
+
+from ..base import TrialEstimator, _as_array
+from ..exceptions import AmbiguousAlignmentWarning, NewSessionWarning
+from ..latent import SequentialVAE
+from ..trials import Trials
+from ..utils._random import derive_seed, draw_seed, numpy_generator
+from ._geometry import (
+    find_candidates,
+    fit_readin,
+    margin,
+    matched_activations,
+    principal_coordinates,
+    relative_residual,
+)
+
+GEOMETRY_DIMS = 8  # principal axes in which trials are compared
+MIN_TRIALS = 4  # fewer target trials have no geometry to speak of
+THIN_MARGIN = 0.05  # below, the second-best alignment fits nearly as well
+
+
+@dataclass
+class Session:
+    """How an aligner reads one session."""
+
+    readin: tuple  # weights (n_readin, n_neurons) and bias (n_readin,)
+    report: dict = field(default_factory=dict)
+
+    @property
+    def n_neurons(self):
+        """Number of neurons of the session."""
+        return self.readin[0].shape[1]
+
+
+def _fit_model(model, X, y):
+    return model.fit(X, y)
+
+
+class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEstimator):
+    """Base of all aligners.
+
+    A subclass says in `_align` how the read-in of a target session is found, and may
+    learn more about the source in `_fit_source`.
+    """
+
+    _parameter_constraints = {
+        "latent_model": [HasMethods(["fit", "transform"]), None],
+        "n_components": [Interval(numbers.Integral, 1, None, closed="left"), None],
+        "on_new_session": [StrOptions({"align", "raise"})],
+        "memory": [str, HasMethods(["cache"]), None],
+        "trial_length": [Interval(numbers.Integral, 1, None, closed="left"), None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    _min_trials = MIN_TRIALS
+
+    # -- fitting -------------------------------------------------------------------
+    def fit(self, X, y=None):
+        """Learn the source session, and adapt to every other session present.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_bins, n_neurons), Trials or 2-D array
+            Activity. An array is the source session. Of `Trials` the source session
+            is learned and each other session is adapted to.
+        y : array-like of shape (n_trials, n_bins, n_outputs), default=None
+            Behaviour, which shapes the latents. Only that of source trials is read;
+            target rows may hold anything, NaN included. With 2-D X, (n_rows,) or
+            (n_rows, n_outputs).
+
+        Returns
+        -------
+        self : object
+            Fitted aligner; what an earlier fit or adapt left is gone.
+
+        Raises
+        ------
+        ValueError
+            If X is ragged, empty, not finite or has one source trial only, or if y
+            does not fit X.
+        """
+        self._validate_params()
+        X, form = self._check_X(X, reset=True, min_trials=2)
+        used = np.ones(len(X), dtype=bool) if form.kind != "trials" else X.is_source
+        if y is not None:
+            y = self._check_y(y, X, form, used)
+        source = X[X.source] if form.kind == "trials" else X
+        seed = draw_seed(self.random_state)
+        model = self._configure(
+            SequentialVAE() if self.latent_model is None else clone(self.latent_model),
+            n_components=self.n_components,
+            random_state=derive_seed(seed, "latent model"),
+        )
+        self.latent_model_ = self._cached(_fit_model)(model, source, y)
+        self.source_ = X.source if form.kind == "trials" else "source"
+        self._seed = seed
+        features = self.latent_model_.features(source)
+        self._coordinates = principal_coordinates(
+            features, min(GEOMETRY_DIMS, features.shape[2])
+        )
+        self._activations = self.latent_model_.activations(features)
+        self._latents = self.latent_model_.encode(features)
+        self.n_bins_ = source.shape[1]
+        self.n_components_ = self._n_features_out = self._latents.shape[2]
+        self._fit_source(self._latents)
+        self.sessions_ = {self.source_: Session(self.latent_model_.readin_)}
+        self.alignment_report_ = {}
+        self._last = self.source_
+        if form.kind == "trials":
+            self._adapt_all(X)
+        return self
+
+    def _configure(self, estimator, **params):
+        known = estimator.get_params(deep=False)
+        params |= {"device": self.device, "verbose": self.verbose}
+        return estimator.set_params(
+            **{k: v for k, v in params.items() if v is not None and k in known}
+        )
+
+    def _cached(self, func):
+        memory = check_memory(self.memory)
+        return memory.cache(func)
+
+    def _fit_source(self, Z):
+        """Learn more about the source latents (n_trials, n_bins, d), if need be."""
+
+    # -- adapting ------------------------------------------------------------------
+    def adapt(self, X, session="target"):
+        """Align one more session, without labels, and keep its encoder.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_bins, n_neurons), Trials or 2-D array
+            Activity of the session; as many bins as the source, any number of
+            neurons. Of `Trials` every session but the source is adapted to.
+        session : str, default="target"
+            Name of the session; one of that name is replaced, others are kept. Not
+            used for `Trials`, which name their sessions.
+
+        Returns
+        -------
+        self : object
+            The aligner, which takes arrays from now on as this session's.
+
+        Raises
+        ------
+        NotFittedError
+            If called before `fit`.
+        ValueError
+            If X is ragged, not finite, silent, of another number of bins or has too
+            few trials, or if `session` names the source. The sessions known before
+            are then as they were.
+        """
+        check_is_fitted(self)
+        X, form = self._check_X(X, reset=False, any_width=True)
+        if form.kind == "trials":
+            if set(X.names) <= {self.source_}:
+                raise ValueError(
+                    f"adapt needs trials of a session other than the source "
+                    f"{self.source_!r}, got {X!r}."
+                )
+            self._adapt_all(X)
+            return self
+        if session == self.source_:
+            raise ValueError(
+                f"session={session!r} is the source session. Give the new session "
+                "another name, or call fit to learn another source."
+            )
+        self._keep(session, self._align_checked(X, session))
+        return self
+
+    def _adapt_all(self, X):
+        aligned = {
+            name: self._align_checked(A, name)
+            for name, A in X.items()
+            if name != self.source_
+        }
+        for name, session in aligned.items():
+            self._keep(name, session)
+
+    def _keep(self, name, session):
+        self.sessions_ = {**self.sessions_, name: session}
+        self.alignment_report_ = {**self.alignment_report_, name: session.report}
+        self._last = name
+
+    def _align_checked(self, X, name):
+        if X.shape[1] != self.n_bins_:
+            raise ValueError(
+                f"session {name!r} has {X.shape[1]} bins per trial, the source has "
+                f"{self.n_bins_}. Cut the same window, or warp the trials with "
+                "skerdiff.preprocessing.warp_trials."
+            )
+        if len(X) < self._min_trials:
+            raise ValueError(
+                f"session {name!r} has {len(X)} sample(s) (trials), too few to align: "
+                f"at least {self._min_trials} are needed, and some dozens to align "
+                "well."
+            )
+        if not np.ptp(X.reshape(-1, X.shape[2]), axis=0).any():
+            raise ValueError(
+                f"session {name!r} is silent: no neuron ever changes its activity, so "
+                "there is nothing to align. Check the channel map and the units."
+            )
+        seed = derive_seed(self._seed, "session", name)
+        session = self._align(self.latent_model_.features(X), seed)
+        session.report |= {
+            "n_trials": len(X),
+            "n_neurons": X.shape[2],
+            "n_active_neurons": int(np.ptp(X, axis=(0, 1)).astype(bool).sum()),
+        }
+        if session.report.get("margin", np.inf) < THIN_MARGIN:
+            warnings.warn(
+                f"The alignment of session {name!r} is ambiguous: another, different "
+                f"one fits nearly as well (margin {session.report['margin']:.3f}, "
+                f"below {THIN_MARGIN}). Add trials or movement directions, or check "
+                "the result on a few labelled trials.",
+                AmbiguousAlignmentWarning,
+                stacklevel=3,
+            )
+        return session
+
+    @abstractmethod
+    def _align(self, features, seed):
+        """Find the read-in of a target session.
+
+        Parameters
+        ----------
+        features : ndarray of shape (n_trials, n_bins, n_neurons)
+            Its features (smoothed square roots of counts).
+        seed : int
+            Seed of this session.
+
+        Returns
+        -------
+        session : Session
+            The read-in and a report.
+        """
+
+    @contextmanager
+    def _progress(self, total, label):
+        """Give a function that shows how many steps are done, or None if not asked."""
+        if not self.verbose:
+            yield None
+            return
+        with tqdm(total=total, desc=label, unit="step", leave=False) as bar:
+            yield lambda step: bar.update(step - bar.n)
+
+    def _start(self, features, seed, init, n_starts=16):
+        """Read-in from which a method starts.
+
+        Parameters
+        ----------
+        features : ndarray of shape (n_trials, n_bins, n_neurons)
+            Features of the target session.
+        seed : int
+            Seed of this session.
+        init : {"geometry", "source", "random"}
+            Geometry warm start, the source's read-in column by column, or random
+            weights of the source's size.
+        n_starts : int, default=16
+            Random starts of the geometry search.
+
+        Returns
+        -------
+        session : Session
+            The start and a report.
+        """
+        weights, bias = self.latent_model_.readin_
+        n_neurons = features.shape[2]
+        report = {"init": init}
+        if init == "source":
+            padded = np.zeros((len(weights), n_neurons))
+            shared = min(n_neurons, weights.shape[1])
+            padded[:, :shared] = weights[:, :shared]
+            return Session((padded, bias), report)
+        if init == "random":
+            rng = numpy_generator(derive_seed(seed, "readin"))
+            size = np.sqrt(np.mean(weights**2) * weights.shape[1] / n_neurons)
+            drawn = size * rng.standard_normal((len(weights), n_neurons))
+            return Session((drawn, -drawn @ features.mean((0, 1))), report)
+        A = self._coordinates
+        B = principal_coordinates(features, A.shape[2])
+        with self._progress(n_starts + 1, "geometry") as progress:
+            candidates = find_candidates(
+                A, B, n_starts=n_starts, seed=seed, progress=progress
+            )
+        best = candidates[0]
+        matched = matched_activations(best.coupling, self._activations)
+        report |= {
+            "n_candidates": len(candidates),
+            "residual": best.residual,
+            "margin": margin(candidates, B),
+            "scale": best.map.scale,
+        }
+        return Session(fit_readin(features, matched), report)
+
+    # -- using ---------------------------------------------------------------------
+    def transform(self, X, session=None):
+        """Aligned latents: posterior means in the source's latent space.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_bins, n_neurons), Trials or 2-D array
+            Activity.
+        session : str, default=None
+            Session of an array. By default the one adapted last whose width fits,
+            else the source. A 3-D array that fits none, or a session of `Trials` that
+            is not known, is aligned on the fly among the trials given, and nothing is
+            stored. Not used for `Trials`, which name their sessions.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_trials, n_bins, n_components), Trials or 2-D ndarray
+            Latents, in the form of the input.
+
+        Raises
+        ------
+        NotFittedError
+            If called before `fit`.
+        ValueError
+            If X has the wrong width or number of bins, is not finite, or is of a
+            session not known while ``on_new_session="raise"``.
+        """
+        check_is_fitted(self)
+        if isinstance(X, Trials):
+            X, form = self._check_X(X, reset=False)
+            self._check_output(form)
+            return X.map_items(lambda name, A: self._encode(A, name))
+        name = self._which(X, session)
+        own = name is None or name == self.source_
+        any_width = not own or len(_shape(X)) == 3
+        X, form = self._check_X(X, reset=False, any_width=any_width)
+        self._check_output(form)
+        return form.restore(self._encode(X, name))
+
+    def _which(self, X, session):
+        """Name of the session that an array belongs to; None if it fits none."""
+        if session is not None:
+            if session not in self.sessions_:
+                raise ValueError(
+                    f"session {session!r} is not known; known are "
+                    f"{list(self.sessions_)}. Call adapt(X, session={session!r}) first."
+                )
+            return session
+        width = _shape(X)[-1] if len(_shape(X)) > 1 else None
+        recent = [self._last, *reversed(self.sessions_), self.source_]
+        for name in recent:
+            if self.sessions_[name].n_neurons == width:
+                return name
+        return None
+
+    def _encode(self, X, name):
+        if X.shape[1] != self.n_bins_:
+            raise ValueError(
+                f"X has {X.shape[1]} bins per trial, but {type(self).__name__} was "
+                f"fitted on trials of {self.n_bins_} bins."
+            )
+        if name in self.sessions_:
+            session = self.sessions_[name]
+            if X.shape[2] != session.n_neurons:
+                raise ValueError(
+                    f"X has {X.shape[2]} features (neurons), but session {name!r} has "
+                    f"{session.n_neurons}. Call adapt to learn it anew."
+                )
+        else:
+            session = self._align_new(X, name)
+        Z = self.latent_model_.encode(self.latent_model_.features(X), session.readin)
+        return Z.astype(X.dtype, copy=False)
+
+    def _align_new(self, X, name):
+        called = "An array" if name is None else f"Session {name!r}"
+        widths = {k: s.n_neurons for k, s in self.sessions_.items()}
+        known = f"of a session not met before (it has {X.shape[2]} neurons; known are "
+        known += ", ".join(f"{k!r} with {n}" for k, n in widths.items()) + ")"
+        if self.on_new_session == "raise":
+            raise ValueError(
+                f"{called} is {known}, and on_new_session='raise'. Call adapt(X) first."
+            )
+        warnings.warn(
+            f"{called} is {known}. It is aligned among the {len(X)} trials given and "
+            "the result is not stored: call adapt to keep it.",
+            NewSessionWarning,
+            stacklevel=4,
+        )
+        return self._align_checked(X, "target" if name is None else name)
+
+    def fit_transform(self, X, y=None, **fit_params):
+        """Fit and return the latents of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_bins, n_neurons), Trials or 2-D array
+            Activity, see `fit`.
+        y : array-like of shape (n_trials, n_bins, n_outputs), default=None
+            Behaviour of the source trials, see `fit`.
+        **fit_params : dict
+            None are taken; present for API consistency.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_trials, n_bins, n_components), Trials or 2-D ndarray
+            Latents, in the form of the input.
+        """
+        return self.fit(X, y, **fit_params).transform(X)
+
+    def score(self, X, y=None):
+        r"""Label-free quality of the alignment of X; higher is better, 1 the best.
+
+        One minus the relative residual in latents whitened by the source,
+
+        .. math:: 1 - \frac{\sum_j \min_i \lVert Z_i - Z'_j \rVert^2}
+                           {\sum_j \lVert Z'_j - \bar Z' \rVert^2},
+
+        with source trials :math:`Z_i` and the trials of X :math:`Z'_j`. It is high
+        where each trial lies close to some source trial and the trials are spread.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_bins, n_neurons), Trials or 2-D array
+            Activity of at least two trials. Of `Trials` the target sessions count,
+            each by its number of trials, or the source if it is alone.
+        y : Ignored
+            Labels are never read.
+
+        Returns
+        -------
+        score : float
+            The score.
+        """
+        Z = self.transform(X)
+        if not isinstance(Z, Trials):
+            return self._score_latents(Z.reshape(-1, self.n_bins_, Z.shape[-1]))
+        parts = {name: A for name, A in Z.items() if name != self.source_}
+        parts = parts or dict(Z.items())
+        sizes = [len(A) for A in parts.values()]
+        return float(
+            np.average([self._score_latents(A) for A in parts.values()], weights=sizes)
+        )
+
+    def _score_latents(self, Z):
+        if len(Z) < 2:
+            raise ValueError(
+                f"score needs at least two trials per session, got {len(Z)} sample(s)."
+            )
+        scale = self._latents.std((0, 1))
+        scale[scale == 0] = 1.0
+        residual = relative_residual(self._latents / scale, Z / scale)
+        return 1.0 - residual if np.isfinite(residual) else -np.finfo(float).max
+
+
+def _shape(X):
+    shape = getattr(X, "shape", None)
+    return _as_array(X).shape if shape is None else shape

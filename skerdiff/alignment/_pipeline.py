@@ -1,0 +1,67 @@
+"""Adapting an aligner inside a pipeline."""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+
+def adapt(pipeline, X, session="target"):
+    """Align the aligner of a fitted pipeline to a new session.
+
+    Runs the steps before the aligner on X and then the aligner's ``adapt``; the steps
+    behind it, decoders above all, stay as they are.
+
+    Parameters
+    ----------
+    pipeline : Pipeline, aligner or fitted search over either
+        A fitted pipeline with one aligner among its steps. Of a search such as
+        `GridSearchCV` the best estimator is adapted.
+    X : array-like of shape (n_trials, n_bins, n_neurons), Trials or 2-D array
+        Activity of the new session, as the first step takes it.
+    session : str, default="target"
+        Name of the session.
+
+    Returns
+    -------
+    pipeline : object
+        The same pipeline, which takes arrays from now on as this session's.
+
+    Raises
+    ------
+    NotFittedError
+        If the pipeline is not fitted.
+    ValueError
+        If it has no aligner or more than one, or for what the aligner's ``adapt``
+        raises.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skerdiff import GeometryAligner, PerBinRegressor, SequentialVAE, adapt
+    >>> from skerdiff.datasets import make_reaching_sessions
+    >>> data = make_reaching_sessions(n_trials=60, n_neurons=40, random_state=0)
+    >>> model = SequentialVAE(max_iter=2, n_hidden=8)
+    >>> pipe = make_pipeline(
+    ...     GeometryAligner(model, n_starts=4, random_state=0), PerBinRegressor()
+    ... )
+    >>> source = data.trials.is_source
+    >>> pipe = pipe.fit(data.trials["day0"], data.y[source])
+    >>> adapt(pipe, data.trials["day1"]).predict(data.trials["day1"]).shape
+    (60, 20, 2)
+    """
+    check_is_fitted(pipeline)
+    best = getattr(pipeline, "best_estimator_", pipeline)
+    steps = best.steps if isinstance(best, Pipeline) else [("aligner", best)]
+    found = [i for i, (_, step) in enumerate(steps) if hasattr(step, "adapt")]
+    if len(found) != 1:
+        raise ValueError(
+            "adapt needs a pipeline with exactly one aligner (a step with a method "
+            f"adapt), found {len(found)} among the steps {[name for name, _ in steps]}."
+        )
+    for _, step in steps[: found[0]]:
+        if step is not None and step != "passthrough":
+            X = step.transform(X)
+    steps[found[0]][1].adapt(X, session=session)
+    return pipeline

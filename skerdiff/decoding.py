@@ -1,0 +1,160 @@
+"""Decoders of behaviour, bin by bin."""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+import numbers
+
+import numpy as np
+from sklearn.base import MetaEstimatorMixin, RegressorMixin, clone
+from sklearn.linear_model import Ridge
+from sklearn.utils import get_tags
+from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils.validation import check_is_fitted
+
+from .base import TrialEstimator
+from .metrics import behaviour_r2_score
+
+__all__ = ["PerBinRegressor"]
+
+
+class PerBinRegressor(MetaEstimatorMixin, RegressorMixin, TrialEstimator):
+    """Decode behaviour bin by bin with any regressor.
+
+    Folds the bins of all trials into rows, delegates to `estimator`, and unfolds what
+    it predicts. On `Trials` it is fitted on the source session only: target behaviour
+    is never read.
+
+    Parameters
+    ----------
+    estimator : regressor, default=None
+        Regressor of rows. None is ``Ridge()``.
+    trial_length : int, default=None
+        For 2-D X, the number of consecutive rows (bins) of a trial. Rows are decoded
+        one by one in any case.
+
+    Attributes
+    ----------
+    estimator_ : regressor
+        The fitted regressor.
+    n_features_in_ : int
+        Number of features (latent dims) seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, if X had any.
+
+    See Also
+    --------
+    ERDiffAligner : Latents that one decoder reads on every day.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import Ridge
+    >>> from skerdiff import PerBinRegressor
+    >>> Z = np.random.RandomState(0).randn(10, 5, 3)
+    >>> velocity = Z @ np.ones((3, 2))
+    >>> decoder = PerBinRegressor(Ridge(1e-6)).fit(Z, velocity)
+    >>> decoder.predict(Z).shape
+    (10, 5, 2)
+    >>> round(decoder.score(Z, velocity), 3)
+    1.0
+    """
+
+    _parameter_constraints = {
+        "estimator": [HasMethods(["fit", "predict"]), None],
+        "trial_length": [Interval(numbers.Integral, 1, None, closed="left"), None],
+    }
+
+    def __init__(self, estimator=None, *, trial_length=None):
+        self.estimator = estimator
+        self.trial_length = trial_length
+
+    def _regressor(self):
+        return Ridge() if self.estimator is None else self.estimator
+
+    def fit(self, X, y):
+        """Fit the regressor on the bins of all source trials.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_bins, n_features), Trials or 2-D array
+            Latents or activity.
+        y : array-like of shape (n_trials, n_bins, n_outputs)
+            Behaviour; also (n_trials, n_bins), and with 2-D X (n_rows,) or (n_rows,
+            n_outputs). Of `Trials` only the rows of source trials are read.
+
+        Returns
+        -------
+        self : object
+            Fitted decoder.
+
+        Raises
+        ------
+        ValueError
+            If X or y is not finite, or if they do not fit each other.
+        """
+        self._validate_params()
+        X, form = self._check_X(X, reset=True)
+        if y is None:
+            raise ValueError(
+                "PerBinRegressor requires y to be passed, but the target y is None."
+            )
+        used = np.ones(len(X), dtype=bool) if form.kind != "trials" else X.is_source
+        y = np.asarray(y)
+        single = y.ndim == (1 if form.kind == "rows" else 2)
+        flat = self._check_y(y, X, form, used)
+        flat = flat.ravel() if single else flat.reshape(-1, flat.shape[2])
+        if form.kind == "trials":
+            X = X[X.source]
+        self.estimator_ = clone(self._regressor()).fit(X.reshape(-1, X.shape[2]), flat)
+        return self
+
+    def predict(self, X):
+        """Decode the behaviour of each trial.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_bins, n_features), Trials or 2-D array
+            Latents or activity.
+
+        Returns
+        -------
+        y : ndarray of shape (n_trials, n_bins, n_outputs)
+            Behaviour, without its last axis where y in `fit` was without; with 2-D X
+            one row per bin.
+        """
+        check_is_fitted(self)
+        X, form = self._check_X(X, reset=False)
+        if form.kind == "trials":
+            X = X.to_array()
+        y = self.estimator_.predict(X.reshape(-1, X.shape[2]))
+        if form.kind == "rows":
+            return y
+        return y.reshape(*X.shape[:2], *y.shape[1:])
+
+    def score(self, X, y, sample_weight=None):
+        """R2 pooled over trials and bins, averaged over outputs.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_bins, n_features), Trials or 2-D array
+            Latents or activity.
+        y : array-like
+            True behaviour of every trial of X.
+        sample_weight : array-like of shape (n_trials,) or (n_rows,), default=None
+            Weights of trials, or of rows with 2-D X.
+
+        Returns
+        -------
+        score : float
+            R2.
+        """
+        return behaviour_r2_score(y, self.predict(X), sample_weight=sample_weight)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        inner = get_tags(self._regressor())
+        tags.target_tags = inner.target_tags
+        tags.target_tags.required = True
+        tags.non_deterministic = inner.non_deterministic
+        return tags

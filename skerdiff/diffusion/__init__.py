@@ -1,0 +1,5 @@
+"""Diffusion models of latent trajectories."""
+
+from ._prior import DiffusionPrior
+
+__all__ = ["DiffusionPrior"]
