@@ -6,45 +6,24 @@
 import numbers
 import warnings
 from abc import abstractmethod
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, check_memory
-from tqdm.auto import tqdm
 
 from ..base import TrialEstimator, _as_array
 from ..exceptions import AmbiguousAlignmentWarning, NewSessionWarning
 from ..latent import SequentialVAE
 from ..trials import Trials
-from ..utils._random import derive_seed, draw_seed, numpy_generator
-from ._geometry import (
-    find_candidates,
-    fit_readin,
-    margin,
-    matched_activations,
-    principal_coordinates,
-    relative_residual,
-)
+from ..utils._random import derive_seed, draw_seed
+from ..utils._training import progress_bar
+from ._geometry import principal_coordinates, relative_residual
+from ._start import Session, start_session
 
 GEOMETRY_DIMS = 8  # principal axes in which trials are compared
 MIN_TRIALS = 4  # fewer target trials have no geometry to speak of
 THIN_MARGIN = 0.05  # below, the second-best alignment fits nearly as well
-
-
-@dataclass
-class Session:
-    """How an aligner reads one session."""
-
-    readin: tuple  # weights (n_readin, n_neurons) and bias (n_readin,)
-    report: dict = field(default_factory=dict)
-
-    @property
-    def n_neurons(self):
-        """Number of neurons of the session."""
-        return self.readin[0].shape[1]
 
 
 def _fit_model(model, X, y):
@@ -134,8 +113,7 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEstima
         )
 
     def _cached(self, func):
-        memory = check_memory(self.memory)
-        return memory.cache(func)
+        return check_memory(self.memory).cache(func)
 
     def _fit_source(self, Z):
         """Learn more about the source latents (n_trials, n_bins, d), if need be."""
@@ -252,63 +230,19 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEstima
             The read-in and a report.
         """
 
-    @contextmanager
-    def _progress(self, total, label):
-        """Give a function that shows how many steps are done, or None if not asked."""
-        if not self.verbose:
-            yield None
-            return
-        with tqdm(total=total, desc=label, unit="step", leave=False) as bar:
-            yield lambda step: bar.update(step - bar.n)
-
     def _start(self, features, seed, init, n_starts=16):
-        """Read-in from which a method starts.
-
-        Parameters
-        ----------
-        features : ndarray of shape (n_trials, n_bins, n_neurons)
-            Features of the target session.
-        seed : int
-            Seed of this session.
-        init : {"geometry", "source", "random"}
-            Geometry warm start, the source's read-in column by column, or random
-            weights of the source's size.
-        n_starts : int, default=16
-            Random starts of the geometry search.
-
-        Returns
-        -------
-        session : Session
-            The start and a report.
-        """
-        weights, bias = self.latent_model_.readin_
-        n_neurons = features.shape[2]
-        report = {"init": init}
-        if init == "source":
-            padded = np.zeros((len(weights), n_neurons))
-            shared = min(n_neurons, weights.shape[1])
-            padded[:, :shared] = weights[:, :shared]
-            return Session((padded, bias), report)
-        if init == "random":
-            rng = numpy_generator(derive_seed(seed, "readin"))
-            size = np.sqrt(np.mean(weights**2) * weights.shape[1] / n_neurons)
-            drawn = size * rng.standard_normal((len(weights), n_neurons))
-            return Session((drawn, -drawn @ features.mean((0, 1))), report)
-        A = self._coordinates
-        B = principal_coordinates(features, A.shape[2])
-        with self._progress(n_starts + 1, "geometry") as progress:
-            candidates = find_candidates(
-                A, B, n_starts=n_starts, seed=seed, progress=progress
+        """Session from which a method starts, see `start_session`."""
+        with progress_bar(self.verbose, n_starts + 1, "geometry", "start") as progress:
+            return start_session(
+                self.latent_model_.readin_,
+                self._coordinates,
+                self._activations,
+                features,
+                init,
+                n_starts=n_starts,
+                seed=seed,
+                progress=progress if init == "geometry" else None,
             )
-        best = candidates[0]
-        matched = matched_activations(best.coupling, self._activations)
-        report |= {
-            "n_candidates": len(candidates),
-            "residual": best.residual,
-            "margin": margin(candidates, B),
-            "scale": best.map.scale,
-        }
-        return Session(fit_readin(features, matched), report)
 
     # -- using ---------------------------------------------------------------------
     def transform(self, X, session=None):
@@ -446,12 +380,10 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEstima
         Z = self.transform(X)
         if not isinstance(Z, Trials):
             return self._score_latents(Z.reshape(-1, self.n_bins_, Z.shape[-1]))
-        parts = {name: A for name, A in Z.items() if name != self.source_}
-        parts = parts or dict(Z.items())
-        sizes = [len(A) for A in parts.values()]
-        return float(
-            np.average([self._score_latents(A) for A in parts.values()], weights=sizes)
-        )
+        parts = [A for name, A in Z.items() if name != self.source_]
+        parts = parts or [A for _, A in Z.items()]
+        scores = [self._score_latents(A) for A in parts]
+        return float(np.average(scores, weights=[len(A) for A in parts]))
 
     def _score_latents(self, Z):
         if len(Z) < 2:

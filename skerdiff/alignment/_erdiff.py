@@ -16,9 +16,11 @@ from ..diffusion._objectives import denoising_loss, stratified_times
 from ..diffusion._sde import T_MIN
 from ..utils._random import derive_seed, numpy_generator
 from ..utils._torch import as_tensor, limit_threads, resolve_device
-from ._base import BaseAligner, Session, _fit_model
+from ..utils._training import progress_bar
+from ._base import BaseAligner, _fit_model
 from ._divergences import gaussian_kl, moments, transport_cost
 from ._loop import ReadIn, adapt_readin
+from ._start import Session
 
 
 class ERDiffAligner(BaseAligner):
@@ -244,7 +246,8 @@ class ERDiffAligner(BaseAligner):
         readin = ReadIn(
             *(as_tensor(a, device=device) for a in (*start.readin, size))
         ).to(device)
-        with limit_threads(2), self._progress(self.max_steps, "alignment") as progress:
+        bar = progress_bar(self.verbose, self.max_steps, "alignment", "step")
+        with limit_threads(2), bar as progress:
             curve, n_steps = adapt_readin(
                 readin,
                 x[order[n_held_out:]],

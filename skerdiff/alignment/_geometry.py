@@ -278,7 +278,7 @@ def matched_activations(coupling, activations):
     return np.tensordot(weights.T, activations, 1)
 
 
-def fit_readin(features, activations, seed=0):
+def fit_readin(features, activations):
     """Ridge regression of read-in activations on the features of the target's neurons.
 
     The penalty is chosen by cross-validation over trials.

@@ -35,6 +35,12 @@ def exact_divergence(field, z: Tensor) -> tuple[Tensor, Tensor]:
     return value.detach(), trace.detach()
 
 
+def rademacher_probes(n_probes: int, like: Tensor, generator) -> Tensor:
+    """Draw probes of +1 and -1, (n_probes, n_bins, d), for z (n, n_bins, d)."""
+    probes = torch.empty(n_probes, *like.shape[1:], dtype=like.dtype)
+    return probes.bernoulli_(0.5, generator=generator) * 2 - 1
+
+
 def hutchinson_divergence(field, z: Tensor, probes: Tensor) -> tuple[Tensor, Tensor]:
     """Unbiased estimate ``mean_k e_k^T J e_k`` (Skilling, 1989; Hutchinson, 1990).
 

@@ -4,6 +4,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numbers
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,7 +18,11 @@ from ..utils._random import derive_seed, draw_seed, make_generator, numpy_genera
 from ..utils._torch import as_tensor, limit_threads, resolve_device
 from ..utils._training import train_module
 from ._denoiser import SpatioTemporalDenoiser
-from ._divergence import exact_divergence, hutchinson_divergence
+from ._divergence import (
+    exact_divergence,
+    hutchinson_divergence,
+    rademacher_probes,
+)
 from ._gaussian import GaussianDenoiser
 from ._likelihood import probability_flow_log_likelihood
 from ._objectives import denoising_loss
@@ -142,8 +147,6 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
     >>> prior = DiffusionPrior(max_iter=2, n_channels=8, random_state=0).fit(Z)
     >>> prior.sample(3).shape
     (3, 5, 2)
-    >>> prior.score_samples(Z).shape
-    (40,)
     """
 
     _parameter_constraints = {
@@ -303,10 +306,9 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
         seed = self._seed if random_state is None else draw_seed(random_state)
         rng = numpy_generator(derive_seed(seed, "sample"))
         noise = rng.standard_normal((n_samples, self.n_bins_, self.n_features_in_))
+        noise = as_tensor(noise, torch.float64)
         with limit_threads(2):
-            z = ddim(
-                self.module_, self.module_.sde, as_tensor(noise, torch.float64), n_steps
-            )
+            z = ddim(self.module_, self.module_.sde, noise, n_steps)
         return self.mean_ + self.scale_ * z.numpy()
 
     def score_samples(self, Z):
@@ -326,25 +328,20 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
             Log-likelihood in nats per trial, in the units of Z.
         """
         z = self._standardise(Z)
+        divergence = exact_divergence
         if self.n_probes:
             generator = make_generator(derive_seed(self._seed, "probes"))
-            probes = torch.empty(self.n_probes, *z.shape[1:], dtype=z.dtype)
-            probes = probes.bernoulli_(0.5, generator=generator) * 2 - 1
-
-            def divergence(field, z):
-                return hutchinson_divergence(field, z, probes)
-        else:
-            divergence = exact_divergence
+            probes = rademacher_probes(self.n_probes, z, generator)
+            divergence = partial(hutchinson_divergence, probes=probes)
+        net, sde = self.module_, self.module_.sde
         with limit_threads(2):
-            out = torch.cat(
-                [
-                    probability_flow_log_likelihood(
-                        self.module_, self.module_.sde, part, divergence, self.n_steps
-                    )
-                    for part in z.split(64)
-                ]
-            )
-        return out.numpy() - self.n_bins_ * np.log(self.scale_).sum()
+            parts = [
+                probability_flow_log_likelihood(
+                    net, sde, part, divergence, self.n_steps
+                )
+                for part in z.split(64)
+            ]
+        return torch.cat(parts).numpy() - self.n_bins_ * np.log(self.scale_).sum()
 
     def score(self, Z, y=None):
         """Mean log-likelihood of the trajectories.
@@ -359,8 +356,7 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
         Returns
         -------
         score : float
-            Mean log-likelihood in nats per trial. It changes with the units and the
-            number of latent dims and does not compare models of different dims.
+            Mean log-likelihood in nats per trial, which changes with the units of Z.
         """
         return float(self.score_samples(Z).mean())
 
@@ -386,14 +382,12 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
             raise ValueError(f"t_max must lie in (0, 1], got {t_max!r}.")
         z = self._standardise(Z)
         generator = make_generator(derive_seed(self._seed, "error"))
-        error = torch.zeros(len(z), dtype=z.dtype)
+        net, error = self.module_, z.new_zeros(len(z))
         with torch.no_grad(), limit_threads(2):
             for k in range(n_times):
-                t = torch.full((len(z),), t_max * (k + 0.5) / n_times, dtype=z.dtype)
+                t = z.new_full((len(z),), t_max * (k + 0.5) / n_times)
                 noise = torch.randn(z.shape[1:], generator=generator, dtype=z.dtype)
-                error += denoising_loss(
-                    self.module_, self.module_.sde, z, t, noise.expand(z.shape)
-                )
+                error += denoising_loss(net, net.sde, z, t, noise.expand(z.shape))
         return (error / n_times).numpy()
 
     def _standardise(self, Z):

@@ -6,27 +6,25 @@
 import numbers
 
 import numpy as np
-import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.decomposition import PCA
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ..base import TrialEstimator
-from ..preprocessing import smooth
 from ..trials import Trials
 from ..utils._random import derive_seed, draw_seed, numpy_generator
-from ..utils._torch import as_tensor, limit_threads, resolve_device
+from ..utils._torch import as_tensor, resolve_device
 from ..utils._training import train_module
+from ._encoding import ActivityEncoder
 from ._modules import SequentialVAEModule
 from ._objectives import bits_per_spike, gaussian_log_likelihood
+from ._readin import initial_readin
 
 _POSITIVE = [Interval(numbers.Integral, 1, None, closed="left")]
 _NOT_NEGATIVE = [Interval(numbers.Real, 0, None, closed="left")]
 
 
-class SequentialVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEstimator):
+class SequentialVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ActivityEncoder):
     r"""Sequential variational autoencoder of neural activity.
 
     A linear read-in maps the smoothed square roots of counts :math:`f(X)` to
@@ -267,7 +265,7 @@ class SequentialVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEsti
         module, history = train_module(
             SequentialVAEModule,
             {
-                "readin": self._initial_readin(standard, seed),
+                "readin": as_tensor(initial_readin(standard, self.n_readin, seed)),
                 "mean_activity": as_tensor(X.mean((0, 1))),
                 "n_components": self.n_components,
                 "n_hidden": self.n_hidden,
@@ -306,81 +304,6 @@ class SequentialVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEsti
         )
         return self
 
-    def _initial_readin(self, standard, seed):
-        """Principal axes over the deviation along the first; small noise beyond."""
-        rows = standard.reshape(-1, standard.shape[2])
-        pca = PCA(min(self.n_readin, *rows.shape), svd_solver="full").fit(rows)
-        axes = pca.components_ / (np.sqrt(pca.explained_variance_[0]) or 1.0)
-        rng = numpy_generator(derive_seed(seed, "readin"))
-        extra = 0.01 * rng.standard_normal((self.n_readin - len(axes), rows.shape[1]))
-        return as_tensor(np.nan_to_num(np.vstack([axes, extra])))
-
-    def features(self, X):
-        """What the read-in sees: smoothed square roots of counts.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_trials, n_bins, n_neurons)
-            Activity of any session.
-
-        Returns
-        -------
-        features : ndarray of shape (n_trials, n_bins, n_neurons)
-            Smoothed square roots; under a Gaussian likelihood smoothed activity.
-
-        Raises
-        ------
-        ValueError
-            If X is negative under a Poisson likelihood.
-        """
-        X = X.astype(np.float64, copy=False)
-        if self.likelihood_ == "poisson":
-            if X.min() < 0:
-                raise ValueError(
-                    f"X holds negative values (smallest {X.min():.4g}), but the "
-                    "likelihood is Poisson. Pass counts or rates, or fit with "
-                    "likelihood='gaussian'."
-                )
-            X = np.sqrt(X)
-        return smooth(X, self.smoothing)
-
-    def activations(self, features, readin=None):
-        """Activations of the read-in.
-
-        Parameters
-        ----------
-        features : ndarray of shape (n_trials, n_bins, n_neurons)
-            Features of a session, see `features`.
-        readin : tuple of ndarray, default=None
-            Weights and bias of the session's read-in; None is this model's own.
-
-        Returns
-        -------
-        activations : ndarray of shape (n_trials, n_bins, n_readin)
-            Activations.
-        """
-        weights, bias = self.readin_ if readin is None else readin
-        return features @ weights.T + bias
-
-    def encode(self, features, readin=None):
-        """Posterior means of the latents from features.
-
-        Parameters
-        ----------
-        features : ndarray of shape (n_trials, n_bins, n_neurons)
-            Features of a session, see `features`.
-        readin : tuple of ndarray, default=None
-            Weights and bias of the session's read-in; None is this model's own.
-
-        Returns
-        -------
-        Z : ndarray of shape (n_trials, n_bins, n_components)
-            Posterior means.
-        """
-        activations = as_tensor(self.activations(features, readin), torch.float64)
-        with torch.no_grad(), limit_threads(1):
-            return self.module_.encode(activations)[0].numpy()
-
     def transform(self, X):
         """Posterior means of the latents.
 
@@ -408,24 +331,6 @@ class SequentialVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEsti
     def _transform(self, X):
         return self.encode(self.features(X)).astype(X.dtype, copy=False)
 
-    def _check_activity(self, X):
-        check_is_fitted(self)
-        X, form = self._check_X(X, reset=False)
-        n_bins = X.n_bins if form.kind == "trials" else X.shape[1]
-        if n_bins != self.n_bins_:
-            raise ValueError(
-                f"X has {n_bins} bins per trial, but {type(self).__name__} was fitted "
-                f"on trials of {self.n_bins_} bins."
-            )
-        widths = {A.shape[2] for _, A in X.items()} if form.kind == "trials" else set()
-        if widths - {self.n_features_in_}:
-            raise ValueError(
-                f"X has sessions of {sorted(widths)} neurons, but "
-                f"{type(self).__name__} was fitted on {self.n_features_in_}. Use an "
-                "aligner for sessions of other neurons."
-            )
-        return X, form
-
     def inverse_transform(self, Z):
         """Expected activity given latents.
 
@@ -449,15 +354,6 @@ class SequentialVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEsti
         if isinstance(Z, Trials):
             return Z.map(self._decode)
         return self._decode(check_array(Z, allow_nd=True, input_name="Z"))
-
-    def _decode(self, Z):
-        if Z.shape[-1] != self.n_components:
-            raise ValueError(
-                f"Z has {Z.shape[-1]} latent dims, but {type(self).__name__} has "
-                f"{self.n_components}."
-            )
-        with torch.no_grad(), limit_threads(1):
-            return self.module_.decode(as_tensor(Z, torch.float64)).numpy()
 
     def score(self, X, y=None):
         """How well expected activity fits trials, held out ones above all.

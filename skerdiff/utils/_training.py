@@ -3,6 +3,8 @@
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from skorch import NeuralNet
@@ -39,23 +41,24 @@ class _Finite(Callback):
             )
 
 
+@contextmanager
+def progress_bar(verbose, total, label, unit):
+    """Give a function that takes how much is done and shows it; None if not verbose."""
+    if not verbose:
+        yield None
+        return
+    with tqdm(total=total, desc=label, unit=unit, leave=False) as bar:
+        yield lambda done: bar.update(done - bar.n)
+
+
 class _Progress(Callback):
-    """Progress bar over epochs."""
+    """Tell after every epoch how many are done."""
 
-    def __init__(self, total, label):
-        self.total = total
-        self.label = label
-
-    def on_train_begin(self, net, **kwargs):
-        self.bar_ = tqdm(total=self.total, desc=self.label, unit="epoch", leave=False)
+    def __init__(self, show):
+        self.show = show
 
     def on_epoch_end(self, net, **kwargs):
-        loss = net.history[-1].get("valid_loss", net.history[-1, "train_loss"])
-        self.bar_.set_postfix(loss=f"{loss:.4g}", refresh=False)
-        self.bar_.update()
-
-    def on_train_end(self, net, **kwargs):
-        self.bar_.close()
+        self.show(len(net.history))
 
 
 class _AverageWeights(Callback):
@@ -227,8 +230,6 @@ def train_module(
             callbacks.append(
                 _Stop(patience=patience, threshold=0.0, load_best=average is None)
             )
-    if verbose:
-        callbacks.append(_Progress(max_iter, label))
     net = TrainingNet(
         module_class,
         **{f"module__{name}": value for name, value in module_params.items()},
@@ -245,7 +246,10 @@ def train_module(
         device=str(device),
         verbose=0,
     )
-    with limit_threads(n_threads):
+    bar = progress_bar(verbose, max_iter, label, "epoch")
+    with limit_threads(n_threads), bar as show:
+        if show is not None:
+            net.set_params(callbacks=[*callbacks, _Progress(show)])
         net.fit(TensorDataset(*tensors), None)
     module = average.average_.module if average else net.module_
     keys = ("train_loss", "valid_loss")

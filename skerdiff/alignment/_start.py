@@ -1,0 +1,96 @@
+"""Sessions as an aligner knows them, and the read-ins that methods start from."""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..utils._random import derive_seed, numpy_generator
+from ._geometry import (
+    find_candidates,
+    fit_readin,
+    margin,
+    matched_activations,
+    principal_coordinates,
+)
+
+
+@dataclass
+class Session:
+    """How an aligner reads one session."""
+
+    readin: tuple  # weights (n_readin, n_neurons) and bias (n_readin,)
+    report: dict = field(default_factory=dict)
+
+    @property
+    def n_neurons(self):
+        """Number of neurons of the session."""
+        return self.readin[0].shape[1]
+
+
+def start_session(
+    source_readin,
+    coordinates,
+    activations,
+    features,
+    init,
+    *,
+    n_starts=16,
+    seed=0,
+    progress=None,
+):
+    """Find the read-in from which a method starts.
+
+    Parameters
+    ----------
+    source_readin : tuple of ndarray
+        Weights (n_readin, n_neurons) and bias (n_readin,) of the source.
+    coordinates : ndarray of shape (n_source_trials, n_bins, d)
+        Principal coordinates of the source.
+    activations : ndarray of shape (n_source_trials, n_bins, n_readin)
+        Read-in activations of the source.
+    features : ndarray of shape (n_trials, n_bins, n_neurons)
+        Features of the target session.
+    init : {"geometry", "source", "random"}
+        Geometry warm start; the source's read-in column by column, missing neurons
+        silent; or random weights of the source's size.
+    n_starts : int, default=16
+        Random starts of the geometry search.
+    seed : int, default=0
+        Seed of the search or the random weights.
+    progress : callable or None
+        Called with the number of starts of the search that are done.
+
+    Returns
+    -------
+    session : Session
+        The start and a report.
+    """
+    weights, bias = source_readin
+    n_neurons = features.shape[2]
+    if init == "source":
+        padded = np.zeros((len(weights), n_neurons))
+        shared = min(n_neurons, weights.shape[1])
+        padded[:, :shared] = weights[:, :shared]
+        return Session((padded, bias), {"init": init})
+    if init == "random":
+        rng = numpy_generator(derive_seed(seed, "readin"))
+        size = np.sqrt(np.mean(weights**2) * weights.shape[1] / n_neurons)
+        drawn = size * rng.standard_normal((len(weights), n_neurons))
+        return Session((drawn, -drawn @ features.mean((0, 1))), {"init": init})
+    target = principal_coordinates(features, coordinates.shape[2])
+    candidates = find_candidates(
+        coordinates, target, n_starts=n_starts, seed=seed, progress=progress
+    )
+    best = candidates[0]
+    readin = fit_readin(features, matched_activations(best.coupling, activations))
+    report = {
+        "init": init,
+        "n_candidates": len(candidates),
+        "residual": best.residual,
+        "margin": margin(candidates, target),
+        "scale": best.map.scale,
+    }
+    return Session(readin, report)

@@ -1,0 +1,110 @@
+"""Divergences of fields over trajectories."""
+
+import math
+
+import pytest
+import torch
+
+from skerdiff.diffusion._divergence import exact_divergence, hutchinson_divergence
+
+N_BINS, D = 3, 2
+SIZE = N_BINS * D
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def randn(*shape, seed=0):
+    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
+
+
+def rademacher(n, seed=0):
+    probes = torch.empty(n, N_BINS, D, dtype=torch.float64)
+    return probes.bernoulli_(0.5, generator=generator(seed)) * 2 - 1
+
+
+W = randn(SIZE, SIZE, seed=5)
+V = randn(SIZE, SIZE, seed=6)
+
+
+def mixing(z):
+    """A field in which every coordinate of a trial depends on every other."""
+    return (torch.tanh(z.flatten(1) @ W) @ V).view_as(z)
+
+
+def diagonal(z):
+    return torch.sin(3 * z) + z**3
+
+
+def traces(field, z):
+    def one(flat):
+        return field(flat.view(1, N_BINS, D)).flatten()
+
+    return torch.stack([torch.func.jacrev(one)(row).trace() for row in z.flatten(1)])
+
+
+@pytest.mark.parametrize("field", [mixing, diagonal])
+def test_exact_divergence_is_the_trace_of_the_jacobian(field):
+    z = randn(4, N_BINS, D)
+    value, divergence = exact_divergence(field, z)
+    torch.testing.assert_close(value, field(z))
+    torch.testing.assert_close(divergence, traces(field, z))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_rademacher_probe_is_exact_on_a_diagonal_jacobian(seed):
+    z = randn(4, N_BINS, D)
+    value, divergence = hutchinson_divergence(diagonal, z, rademacher(1, seed))
+    torch.testing.assert_close(value, diagonal(z))
+    torch.testing.assert_close(divergence, traces(diagonal, z))
+
+
+def test_gaussian_probes_are_not_exact_on_a_diagonal_jacobian():
+    z = randn(4, N_BINS, D)
+    _, divergence = hutchinson_divergence(diagonal, z, randn(1, N_BINS, D, seed=1))
+    assert (divergence - traces(diagonal, z)).abs().min() > 1e-3
+
+
+def test_all_sign_patterns_together_are_exact():
+    # their second moments are those of the distribution: no tolerance needed
+    z = randn(2, N_BINS, D)
+    signs = torch.tensor([-1.0, 1.0], dtype=torch.float64)
+    probes = torch.cartesian_prod(*[signs] * SIZE).view(-1, N_BINS, D)
+    _, divergence = hutchinson_divergence(mixing, z, probes)
+    torch.testing.assert_close(divergence, traces(mixing, z))
+
+
+@pytest.mark.parametrize("kind", ["rademacher", "gaussian"])
+def test_hutchinson_is_unbiased(kind):
+    n = 4000
+    z = randn(2, N_BINS, D)
+    probes = rademacher(n, 2) if kind == "rademacher" else randn(n, N_BINS, D, seed=2)
+    single = torch.stack(
+        [hutchinson_divergence(mixing, z, probe[None])[1] for probe in probes[:500]]
+    )
+    error = single.std(0) / math.sqrt(n)
+    _, divergence = hutchinson_divergence(mixing, z, probes)
+    assert ((divergence - traces(mixing, z)).abs() < 4 * error).all()
+    assert (single.std(0) > 0.1).all()
+
+
+@pytest.mark.parametrize("method", ["exact", "hutchinson"])
+def test_trials_do_not_mix(method):
+    z = randn(5, N_BINS, D)
+
+    def run(z):
+        if method == "exact":
+            return exact_divergence(mixing, z)[1]
+        return hutchinson_divergence(mixing, z, rademacher(3))[1]
+
+    torch.testing.assert_close(run(z)[2:3], run(z[2:3]))
+
+
+def test_nothing_is_left_to_differentiate():
+    z = randn(2, N_BINS, D)
+    with torch.no_grad():
+        value, divergence = hutchinson_divergence(mixing, z, rademacher(1))
+    assert not value.requires_grad
+    assert not divergence.requires_grad
+    assert not z.requires_grad
