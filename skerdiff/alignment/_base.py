@@ -71,8 +71,7 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEstima
         Raises
         ------
         ValueError
-            If X is ragged, empty, not finite or has one source trial only, or if y
-            does not fit X.
+            If X is ragged, empty, not finite or of one trial, or if y does not fit X.
         """
         self._validate_params()
         X, form = self._check_X(X, reset=True, min_trials=2)
@@ -320,8 +319,7 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEstima
     def _align_new(self, X, name):
         called = "An array" if name is None else f"Session {name!r}"
         widths = {k: s.n_neurons for k, s in self.sessions_.items()}
-        known = f"of a session not met before (it has {X.shape[2]} neurons; known are "
-        known += ", ".join(f"{k!r} with {n}" for k, n in widths.items()) + ")"
+        known = f"of a session not met (its neurons: {X.shape[2]}; known: {widths})"
         if self.on_new_session == "raise":
             raise ValueError(
                 f"{called} is {known}, and on_new_session='raise'. Call adapt(X) first."

@@ -56,9 +56,8 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
         that of the schedule divided by ``noise_scale**2``. It means the same in every
         schedule. Larger values spend more of the training on large-scale structure.
     schedule : {"linear", "cosine"}, default="linear"
-        ``"linear"``: the rate of the SDE grows linearly from 0.1 to 20 (Song et al.,
-        2021). ``"cosine"`` spends more diffusion time at middle noise levels (Nichol
-        and Dhariwal, 2021).
+        ``"linear"``: the rate of the SDE grows linearly from 0.1 to 20 [2]_.
+        ``"cosine"`` spends more diffusion time at middle noise levels.
     spatial : bool, default=True
         Whether latent dims attend to each other within a bin. False is the ablation
         "ERDiff w/o S": dims are then modelled as independent.
@@ -67,8 +66,7 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
         T": bins are then modelled as independent.
     gaussian : bool, default=True
         Whether the network adds to the closed-form denoiser of a Gaussian fitted to
-        the trajectories (with the independences above). It starts where the published
-        denoiser arrives after hundreds of epochs; False leaves it out.
+        the trajectories (with the independences above), which spares it epochs.
     n_channels : int, default=32
         Network width.
     n_blocks : int, default=2
@@ -110,7 +108,7 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
     n_bins_ : int
         Bins per trial.
     loss_curve_ : list of float
-        Denoising loss after each epoch.
+        Denoising loss of each epoch.
     n_iter_ : int
         Number of epochs.
     n_features_in_ : int
@@ -368,8 +366,7 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
         Z : array-like of shape (n_trials, n_bins, n_components), Trials or 2-D array
             Latents.
         n_times : int, default=20
-            Number of diffusion times, evenly spaced up to `t_max`, each with its own
-            noise (the same in every call).
+            Number of diffusion times, evenly spaced up to `t_max`.
         t_max : float, default=1.0
             Largest diffusion time.
 

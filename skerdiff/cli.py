@@ -1,0 +1,109 @@
+"""The command ``skerdiff``."""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+import argparse
+import sys
+from pathlib import Path
+
+from . import __version__
+
+
+def _demo(args):
+    from .benchmark import METHODS, cross_day, load_pair, table
+
+    names = ("no adaptation", "geometry only", "ERDiff", "oracle")
+    print(f"Loading {args.data} sessions ...", flush=True)
+    data = load_pair(args.data, args.seed, args.behaviour)
+    source = data.trials.source
+    (target,) = [name for name in data.trials.names if name != source]
+    print(f"{data.trials!r}")
+    print(f"Source {source}, target {target}; 80 % of the target trials, without")
+    print("labels, to adapt on; scored on the others.")
+    rows, latents = cross_day(
+        data,
+        args.seed,
+        {
+            name: METHODS[name] if METHODS[name] is None else _verbose(METHODS[name])
+            for name in names
+        },
+        report=lambda name: print(f"Running: {name} ...", flush=True),
+    )
+    print(f"\nDecoding on held-out target trials\n{table(rows)}\n")
+    if any(row["ambiguous"] for row in rows):
+        print("The alignment was ambiguous: do not trust it without a check.\n")
+    if args.output.lower() != "none":
+        _picture(args, data, source, target, latents)
+    return 0
+
+
+def _verbose(aligner):
+    from sklearn.base import clone
+
+    return clone(aligner).set_params(verbose=sys.stderr.isatty())
+
+
+def _picture(args, data, source, target, latents):
+    from .plotting import plot_latents_by_direction
+
+    of = data.trials.session
+    scored = data.direction[of == target][-len(latents["ERDiff"]) :]
+    fig = plot_latents_by_direction(
+        {
+            f"source ({source})": (latents["source"], data.direction[of == source]),
+            f"{target}, no adaptation": (latents["no adaptation"], scored),
+            f"{target}, ERDiff": (latents["ERDiff"], scored),
+        }
+    )
+    path = Path(args.output)
+    fig.savefig(path, dpi=150)
+    print(f"Picture of the latents by direction: {path}")
+
+
+def main(argv=None):
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : list of str, default=None
+        Arguments; None takes those of the process.
+
+    Returns
+    -------
+    code : int
+        Exit status.
+    """
+    parser = argparse.ArgumentParser(
+        prog="skerdiff", description="Decoders that keep working across days."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    demo = commands.add_parser(
+        "demo", help="fit on a source day, align a target day without labels, decode"
+    )
+    demo.add_argument(
+        "--data",
+        choices=("synthetic", "mihi", "jango", "jango-back"),
+        default="synthetic",
+        help="sessions; all but synthetic are published recordings, downloaded once",
+    )
+    demo.add_argument("--behaviour", help="what to decode, see load_motor_cortex")
+    demo.add_argument("--seed", type=int, default=0)
+    demo.add_argument(
+        "--output", default="skerdiff_demo.png", help="picture to write, or 'none'"
+    )
+    demo.set_defaults(run=_demo)
+    args = parser.parse_args(argv)
+    try:
+        return args.run(args)
+    except (OSError, ImportError, ValueError) as error:
+        print(f"skerdiff: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("skerdiff: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
