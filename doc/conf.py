@@ -13,10 +13,15 @@ release = version = installed_version("skerdiff")
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.extlinks",
     "sphinx.ext.mathjax",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
 ]
+extlinks = {
+    "doi": ("https://doi.org/%s", "doi:%s"),
+    "arxiv": ("https://arxiv.org/abs/%s", "arXiv:%s"),
+}
 # No intersphinx: the build needs no network.
 exclude_patterns = ["_build", "_templates"]
 templates_path = ["_templates"]

@@ -65,11 +65,7 @@ class TrialEstimator(BaseEstimator):
         """
         if isinstance(X, Trials):
             return self._check_trials(X, reset, any_width, min_trials), Form("trials")
-        # a container may refuse everything but __array__: ask it for nothing else
-        ndim = getattr(X, "ndim", None)
-        if ndim is None:
-            ndim = _as_array(X).ndim
-        if ndim == 3:
+        if _ndim(X) == 3:
             X = self._check_array_3d(_as_array(X), reset, any_width)
             kind = "array"
         else:
@@ -114,8 +110,11 @@ class TrialEstimator(BaseEstimator):
 
     def _validate(self, rows, reset, any_width):
         if any_width and not reset:
-            return check_array(rows, dtype=_DTYPES, estimator=self, input_name="X")
-        return validate_data(self, rows, dtype=_DTYPES, reset=reset)
+            return check_array(
+                rows, dtype=_DTYPES, order="C", estimator=self, input_name="X"
+            )
+        # sums depend on the layout in memory, to the last bits: keep to one
+        return validate_data(self, rows, dtype=_DTYPES, order="C", reset=reset)
 
     def _check_rows(self, X, reset, any_width):
         X = self._validate(X, reset, any_width)
@@ -191,6 +190,13 @@ class TrialEstimator(BaseEstimator):
             y.reshape(-1, y.shape[2]), dtype=_DTYPES, estimator=self, input_name="y"
         )
         return rows.reshape(y.shape)
+
+
+def _ndim(X):
+    """Count dimensions of an array-like, with a message of ours for ragged trials."""
+    # a container may refuse everything but __array__: ask it for nothing else
+    ndim = getattr(X, "ndim", None)
+    return _as_array(X).ndim if ndim in (None, 1) else ndim
 
 
 def _as_array(X, name="X"):

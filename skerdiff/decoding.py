@@ -12,7 +12,7 @@ from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 
-from .base import TrialEstimator
+from .base import TrialEstimator, _as_array, _ndim
 from .metrics import behaviour_r2_score
 
 __all__ = ["PerBinRegressor"]
@@ -39,7 +39,7 @@ class PerBinRegressor(MetaEstimatorMixin, RegressorMixin, TrialEstimator):
         The fitted regressor.
     n_features_in_ : int
         Number of features (latent dims) seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, if X had any.
 
     See Also
@@ -100,10 +100,10 @@ class PerBinRegressor(MetaEstimatorMixin, RegressorMixin, TrialEstimator):
                 "PerBinRegressor requires y to be passed, but the target y is None."
             )
         used = np.ones(len(X), dtype=bool) if form.kind != "trials" else X.is_source
-        y = np.asarray(y)
-        single = y.ndim == (1 if form.kind == "rows" else 2)
+        y = _as_array(y, "y")
+        self._single = y.ndim == (1 if form.kind == "rows" else 2)
         flat = self._check_y(y, X, form, used)
-        flat = flat.ravel() if single else flat.reshape(-1, flat.shape[2])
+        flat = flat.ravel() if self._single else flat.reshape(-1, flat.shape[2])
         if form.kind == "trials":
             X = X[X.source]
         self.estimator_ = clone(self._regressor()).fit(X.reshape(-1, X.shape[2]), flat)
@@ -126,11 +126,12 @@ class PerBinRegressor(MetaEstimatorMixin, RegressorMixin, TrialEstimator):
         check_is_fitted(self)
         X, form = self._check_X(X, reset=False)
         if form.kind == "trials":
-            X = X.to_array()
+            X = self._check_array_3d(X.to_array(), False, False)
         y = self.estimator_.predict(X.reshape(-1, X.shape[2]))
         if form.kind == "rows":
             return y
-        return y.reshape(*X.shape[:2], *y.shape[1:])
+        # some regressors drop the axis of one output
+        return y.reshape(X.shape[:2] if self._single else (*X.shape[:2], -1))
 
     def score(self, X, y, sample_weight=None):
         """R2 pooled over trials and bins, averaged over outputs.
@@ -149,7 +150,12 @@ class PerBinRegressor(MetaEstimatorMixin, RegressorMixin, TrialEstimator):
         score : float
             R2.
         """
-        return behaviour_r2_score(y, self.predict(X), sample_weight=sample_weight)
+        prediction, y = self.predict(X), _as_array(y, "y")
+        if _ndim(X) != 2:  # (n_trials, n_bins) is one output without its axis
+            y, prediction = (
+                A[..., None] if A.ndim == 2 else A for A in (y, prediction)
+            )
+        return behaviour_r2_score(y, prediction, sample_weight=sample_weight)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

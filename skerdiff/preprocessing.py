@@ -12,7 +12,7 @@ from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from .base import TrialEstimator
+from .base import TrialEstimator, _ndim
 from .trials import Trials
 
 __all__ = ["GaussianSmoother", "SquareRoot", "smooth", "warp_trials"]
@@ -79,7 +79,8 @@ class _Elementwise(OneToOneFeatureMixin, TransformerMixin, TrialEstimator):
             Transformed activity, in the form of the input.
         """
         check_is_fitted(self)
-        any_width = getattr(X, "ndim", 2) != 2  # 2-D input keeps its columns
+        # 2-D input keeps its columns
+        any_width = isinstance(X, Trials) or _ndim(X) == 3
         X, form = self._check_X(X, reset=False, any_width=any_width)
         self._check_output(form)
         return form.restore(
@@ -103,7 +104,7 @@ class SquareRoot(_Elementwise):
     ----------
     n_features_in_ : int
         Number of neurons seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the neurons seen in `fit`, if X had any.
 
     Raises
@@ -160,7 +161,7 @@ class GaussianSmoother(_Elementwise):
     ----------
     n_features_in_ : int
         Number of neurons seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the neurons seen in `fit`, if X had any.
 
     Examples

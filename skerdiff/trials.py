@@ -4,7 +4,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Mapping
-from numbers import Integral
 
 import numpy as np
 
@@ -140,22 +139,29 @@ class Trials:
                     f"trials[name] to index bins and neurons. Got {key!r}."
                 )
             key = key[0]
-        if isinstance(key, Integral) and not isinstance(key, bool | np.bool_):
-            if not -len(self) <= key < len(self):
-                raise IndexError(f"trial {key} is out of range for {len(self)} trials.")
-            name = list(self._arrays)[self._code[key]]
-            return self._arrays[name][self._row[key]]
         if not isinstance(key, slice):
             key = np.asarray(key)
+            if key.ndim == 0 and key.dtype.kind in "iu":
+                return self._trial(int(key))
             if key.dtype == bool and key.shape != self.shape:
                 raise IndexError(
                     f"a mask of shape {key.shape} does not fit {len(self)} trials."
                 )
             if key.size == 0:
                 key = key.astype(int)
+            if key.ndim != 1 or key.dtype.kind not in "iub":
+                raise IndexError(
+                    "Trials are indexed by an integer, a slice, or a one-dimensional "
+                    f"sequence of integers or mask, got {key!r}."
+                )
         out = object.__new__(type(self))
         out._set(self._arrays, self.source, self._code[key], self._row[key])
         return out
+
+    def _trial(self, i):
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"trial {i} is out of range for {len(self)} trials.")
+        return self._arrays[list(self._arrays)[self._code[i]]][self._row[i]]
 
     def __iter__(self):
         return (self[i] for i in range(len(self)))

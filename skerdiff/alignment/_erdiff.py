@@ -65,7 +65,7 @@ class ERDiffAligner(BaseAligner):
         Weight :math:`\lambda` of the anchor.
     t_max : float, default=0.5
         Largest diffusion time of the score matching.
-    learning_rate : float, default=1e-3
+    learning_rate : float, default=1e-4
         Step size of Adam, for features of unit variance.
     batch_size : int, default=32
         Target trials per step.
@@ -115,7 +115,7 @@ class ERDiffAligner(BaseAligner):
         Number of latent dims.
     n_features_in_ : int
         Number of neurons of the source.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the source's neurons, if X had any.
 
     See Also
@@ -189,7 +189,7 @@ class ERDiffAligner(BaseAligner):
         anchor="moments",
         anchor_weight=1.0,
         t_max=0.5,
-        learning_rate=1e-3,
+        learning_rate=1e-4,
         batch_size=32,
         max_steps=60,
         check_every=10,

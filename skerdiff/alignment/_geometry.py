@@ -12,7 +12,7 @@ and keeps the candidate whose aligned trials lie nearest to source trials.
 # SPDX-License-Identifier: BSD-3-Clause
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import ot
@@ -25,7 +25,6 @@ from ..utils._random import derive_seed, numpy_generator
 
 _ALPHAS = np.logspace(-1, 4, 11)  # penalties tried by fit_readin
 _TRIAL_ROUNDS = 4  # rounds for every start, before the better half goes on
-_FINALISTS = 6  # candidates refined on all trials after a search on a subset
 
 
 @dataclass(frozen=True)
@@ -176,7 +175,8 @@ def find_candidates(
         Most rounds of map and assignment from each start.
     max_trials : int, default=200
         Trials of a session in the search; of longer sessions a random subset is
-        searched and the best candidates are then refined on all trials.
+        searched, all trials then judge what was found, and the best candidate alone
+        goes on with all of them (the other couplings stay those of the subset).
     seed : int, default=0
         Seed of starts and subsets.
     progress : callable or None
@@ -221,12 +221,13 @@ def find_candidates(
     better = [_continue(few_A, few_B, c, n_rounds) for c in candidates[:half]]
     candidates = sorted(better + candidates[half:], key=_residual)
     if len(few_A) < len(A) or len(few_B) < len(B):
-        second = runner_up(candidates, few_B)
-        finalists = candidates[:_FINALISTS]
-        if second is not None and all(second is not c for c in finalists):
-            finalists.append(second)
-        candidates = [_continue(A, B, c, n_rounds) for c in finalists]
+        # all trials judge the maps found on a subset; the best goes on with all
+        residuals = [relative_residual(A, c.map(B)) for c in candidates]
+        candidates = [
+            replace(c, residual=r) for c, r in zip(candidates, residuals, strict=True)
+        ]
         candidates.sort(key=_residual)
+        candidates[0] = _continue(A, B, candidates[0], _TRIAL_ROUNDS)
     return candidates
 
 

@@ -64,7 +64,7 @@ class GeometryAligner(BaseAligner):
         Number of latent dims.
     n_features_in_ : int
         Number of neurons of the source.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the source's neurons, if X had any.
 
     See Also

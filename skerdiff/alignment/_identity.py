@@ -56,7 +56,7 @@ class IdentityAligner(BaseAligner):
         Number of latent dims.
     n_features_in_ : int
         Number of neurons of the source.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the source's neurons, if X had any.
 
     See Also

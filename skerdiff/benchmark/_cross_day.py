@@ -28,8 +28,10 @@ METHODS = {
     "no adaptation": IdentityAligner(),
     "geometry only": GeometryAligner(),
     "ERDiff": ERDiffAligner(),
-    # the start of the public code, with ten times the steps to make up for it
-    "ERDiff, source start": ERDiffAligner(init="source", max_steps=600, patience=60),
+    # the start of the public code, with more and larger steps to make up for it
+    "ERDiff, source start": ERDiffAligner(
+        init="source", max_steps=300, patience=30, learning_rate=1e-3
+    ),
     "oracle": None,
 }
 

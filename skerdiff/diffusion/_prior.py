@@ -113,7 +113,7 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
         Number of epochs.
     n_features_in_ : int
         Number of latent dims seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the latent dims, if the input had any.
 
     See Also
@@ -122,12 +122,10 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
 
     Notes
     -----
-    Differences from the published code: continuous instead of discrete diffusion
-    time; latents are standardised; the network adds to a closed-form Gaussian
-    denoiser; pre-normalised blocks modulated by diffusion time; batches of stratified
-    diffusion times; a moving average of the weights. `score_samples` is the
-    likelihood of the probability-flow ODE, started at the smallest diffusion time
-    (1e-3), not that of the SDE.
+    Differences from the published code: continuous diffusion time in stratified
+    batches; standardised latents; the closed-form Gaussian denoiser; pre-normalised
+    blocks modulated by diffusion time. `score_samples` is the likelihood of the
+    probability-flow ODE from the smallest diffusion time (1e-3), not the SDE's.
 
     References
     ----------

@@ -116,7 +116,7 @@ class SequentialVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ActivityE
         Number of epochs run.
     n_features_in_ : int
         Number of neurons seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the neurons, if X had any.
 
     See Also

@@ -136,7 +136,8 @@ def test_denoising_loss_of_the_exact_noise_predictor(schedule, t):
     mean, covariance = gaussian()
     rng = np.random.default_rng(1)
     n = 4000
-    z = torch.tensor(rng.multivariate_normal(mean, covariance, n)).view(n, 4, 2)
+    z = rng.multivariate_normal(mean.numpy(), covariance.numpy(), n)
+    z = torch.tensor(z).view(n, 4, 2)
     noise = torch.tensor(rng.standard_normal((n, 4, 2)))
     time = torch.full((n,), t, dtype=torch.float64)
     loss = denoising_loss(exact_noise(sde, mean, covariance), sde, z, time, noise)

@@ -1,0 +1,273 @@
+"""The diffusion prior of latent trajectories."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import logsumexp
+from scipy.stats import multivariate_normal
+
+from skerdiff import DiffusionPrior
+
+N_BINS, D = 14, 4
+
+
+def process(n, seed, n_bins=N_BINS, d=D):
+    """Gaussian process: mean, covariance over (bin, dim) and n trajectories."""
+    rng = np.random.default_rng(0)
+    k = np.arange(n_bins)
+    in_time = np.exp(-0.5 * ((k[:, None] - k) / 2.5) ** 2) + 0.1 * np.eye(n_bins)
+    A = rng.standard_normal((d, d))
+    across = A @ A.T / d + 0.3 * np.eye(d)
+    covariance = np.kron(in_time, across)
+    mean = np.sin(k[:, None] / 3 + rng.uniform(0, 6, d)).ravel()
+    rows = np.random.default_rng(seed).multivariate_normal(mean, covariance, n)
+    return mean, covariance, rows.reshape(n, n_bins, d)
+
+
+def make_prior(**kwargs):
+    settings = {
+        "max_iter": 2,
+        "n_channels": 8,
+        "n_blocks": 1,
+        "n_heads": 2,
+        "batch_size": 64,
+        "n_steps": 8,
+        "n_probes": 2,
+        "random_state": 0,
+    }
+    return DiffusionPrior(**(settings | kwargs))
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    *_, Z = process(400, 1)
+    return make_prior().fit(Z), Z
+
+
+def per_dim_gap(prior, n_test=30):
+    mean, covariance, Z = process(n_test, 2)
+    truth = multivariate_normal(mean, covariance).logpdf(Z.reshape(n_test, -1))
+    return (prior.score_samples(Z) - truth).mean() / (N_BINS * D)
+
+
+def test_log_likelihood_of_a_gaussian_process():
+    *_, Z = process(1500, 1)
+    prior = make_prior(n_probes=6).fit(Z)
+    assert abs(per_dim_gap(prior)) < 0.05
+
+
+@pytest.mark.slow
+def test_network_alone_learns_a_gaussian_process():
+    *_, Z = process(1500, 1)
+    prior = DiffusionPrior(gaussian=False, max_iter=60, batch_size=32, random_state=0)
+    assert abs(per_dim_gap(prior.fit(Z))) < 0.15
+
+
+def two_kinds(n, seed):
+    """Trajectories around +m or -m, and their log-density."""
+    rng = np.random.default_rng(seed)
+    m = np.outer(np.sin(np.linspace(0, 2, 5)), [1.0, -0.6])
+    sign = rng.choice([-1.0, 1.0], n)
+    Z = sign[:, None, None] * m + 0.25 * rng.standard_normal((n, 5, 2))
+    parts = [
+        multivariate_normal(s * m.ravel(), 0.25**2).logpdf(Z.reshape(n, -1))
+        for s in (-1, 1)
+    ]
+    return Z, logsumexp(parts, axis=0) - np.log(2)
+
+
+@pytest.mark.slow
+def test_network_learns_what_a_gaussian_cannot():
+    Z, _ = two_kinds(400, 0)
+    test, truth = two_kinds(200, 1)
+    prior = DiffusionPrior(n_steps=16, max_iter=80, random_state=0).fit(Z)
+    rows = Z.reshape(len(Z), -1)
+    best = multivariate_normal(rows.mean(0), np.cov(rows.T))
+    gaussian = best.logpdf(test.reshape(len(test), -1)).mean()
+    learned = prior.score(test)
+    assert gaussian < learned - 0.2 * (truth.mean() - gaussian)
+    assert learned < truth.mean() + 0.1
+    # both kinds are drawn, and hardly anything between
+    m = np.outer(np.sin(np.linspace(0, 2, 5)), [1.0, -0.6])
+    side = np.tensordot(prior.sample(200), m, 2) / (m**2).sum()
+    assert 0.3 < np.mean(side > 0) < 0.7
+    assert np.mean(np.abs(side) < 0.3) < 0.15
+
+
+def test_score_is_the_mean_log_likelihood(fitted):
+    prior, Z = fitted
+    assert prior.score(Z[:5]) == pytest.approx(prior.score_samples(Z[:5]).mean())
+
+
+def test_change_of_units_shifts_the_log_likelihood_by_its_jacobian():
+    *_, Z = process(60, 1)
+    units = np.array([4.0, 0.5, 1.0, 16.0])  # powers of two: standardised the same
+    prior = make_prior().fit(Z)
+    other = make_prior().fit(Z * units)
+    np.testing.assert_allclose(
+        other.score_samples(Z[:6] * units),
+        prior.score_samples(Z[:6]) - N_BINS * np.log(units).sum(),
+        rtol=1e-9,
+    )
+    np.testing.assert_allclose(other.sample(3), prior.sample(3) * units, rtol=1e-9)
+
+
+def test_shift_changes_no_log_likelihood():
+    *_, Z = process(60, 1)
+    Z = np.round(Z * 2**10) / 2**10
+    shift = np.array([8.0, -2.0, 0.0, 64.0])
+    expected = make_prior().fit(Z).score_samples(Z[:6])
+    out = make_prior().fit(Z + shift).score_samples(Z[:6] + shift)
+    np.testing.assert_allclose(out, expected, rtol=1e-4)
+
+
+def test_log_likelihood_of_a_trial_does_not_depend_on_the_batch(fitted):
+    prior, Z = fitted
+    together = prior.score_samples(Z[:70])  # more than one batch inside
+    for i in (0, 33, 69):
+        np.testing.assert_allclose(prior.score_samples(Z[[i]]), together[i], rtol=1e-9)
+
+
+def test_random_probes_agree_with_the_exact_divergence(fitted):
+    prior, Z = fitted
+    estimate = prior.score_samples(Z[:3])
+    exact = make_prior(n_probes=0).fit(Z)
+    np.testing.assert_allclose(
+        estimate, exact.score_samples(Z[:3]), atol=0.1 * N_BINS * D
+    )
+
+
+def test_log_likelihood_falls_away_from_the_data(fitted):
+    prior, Z = fitted
+    real = prior.score_samples(Z[:20])
+    mean = Z.mean(0)
+    assert (prior.score_samples(mean + 2 * (Z[:20] - mean)) < real).all()
+    assert prior.score_samples(mean[None])[0] > real.max()
+
+
+def test_samples_have_the_moments_of_the_data(fitted):
+    prior, Z = fitted
+    drawn = prior.sample(400, n_steps=20)
+    assert drawn.shape == (400, N_BINS, D)
+    spread = Z.std()
+    np.testing.assert_allclose(drawn.mean(0), Z.mean(0), atol=0.25 * spread)
+    covariances = [np.cov(A.reshape(len(A), -1).T) for A in (drawn, Z)]
+    difference = np.linalg.norm(covariances[0] - covariances[1])
+    assert difference < 0.25 * np.linalg.norm(covariances[1])
+
+
+@pytest.mark.parametrize("spatial, temporal", [(True, False), (False, True)])
+def test_ablations_draw_independent_dims_or_bins(spatial, temporal):
+    mean, covariance, Z = process(400, 1)
+    prior = make_prior(spatial=spatial, temporal=temporal).fit(Z)
+    drawn = prior.sample(500, n_steps=10)
+    centred = drawn - drawn.mean(0)
+    within_bin = np.corrcoef(centred.reshape(-1, D).T)[np.triu_indices(D, 1)]
+    lag = np.mean(centred[:, 1:] * centred[:, :-1]) / np.mean(centred**2)
+    if spatial:
+        assert np.abs(within_bin).max() > 0.3
+    else:
+        assert np.abs(within_bin).max() < 0.1
+    if temporal:
+        assert lag > 0.6
+    else:
+        assert abs(lag) < 0.05
+
+
+def test_draws_are_determined_by_random_state(fitted):
+    prior, _ = fitted
+    assert np.array_equal(prior.sample(2), prior.sample(2))
+    assert np.array_equal(
+        prior.sample(2, random_state=3), prior.sample(2, random_state=3)
+    )
+    assert not np.allclose(prior.sample(2, random_state=3), prior.sample(2))
+
+
+def test_two_fits_agree_to_the_bit():
+    *_, Z = process(60, 1)
+    first, second = (make_prior().fit(Z) for _ in range(2))
+    assert np.array_equal(first.score_samples(Z[:3]), second.score_samples(Z[:3]))
+    assert first.loss_curve_ == second.loss_curve_
+    other = make_prior(random_state=1).fit(Z)
+    assert other.loss_curve_ != first.loss_curve_
+
+
+def test_global_generators_are_left_alone():
+    *_, Z = process(60, 1)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    prior = make_prior(random_state=3).fit(Z)
+    prior.sample(2)
+    prior.score_samples(Z[:2])
+    prior.denoising_error(Z[:2])
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.array_equal(np.random.get_state()[1], before[1])
+
+
+def test_denoising_error_is_higher_for_shuffled_bins(fitted):
+    prior, _ = fitted
+    *_, Z = process(60, 5)
+    rng = np.random.default_rng(0)
+    shuffled = np.stack([trial[rng.permutation(N_BINS)] for trial in Z])
+    real, mixed = prior.denoising_error(Z), prior.denoising_error(shuffled)
+    assert real.shape == (60,)
+    assert mixed.mean() > 1.5 * real.mean()
+    assert np.mean(mixed > real) > 0.95
+
+
+def test_denoising_error_is_reproducible_and_grows_at_small_times(fitted):
+    prior, Z = fitted
+    assert np.array_equal(prior.denoising_error(Z[:4]), prior.denoising_error(Z[:4]))
+    # little noise in much signal is hard to see
+    small = prior.denoising_error(Z[:40], t_max=0.1).mean()
+    assert small > 1.5 * prior.denoising_error(Z[:40]).mean()
+
+
+def test_training_lowers_the_loss():
+    Z, _ = two_kinds(200, 0)
+    prior = make_prior(max_iter=25, batch_size=16, gaussian=False).fit(Z)
+    assert len(prior.loss_curve_) == prior.n_iter_ == 25
+    assert np.mean(prior.loss_curve_[-5:]) < 0.7 * prior.loss_curve_[0]
+
+
+def test_moving_average_is_what_is_kept():
+    Z, _ = two_kinds(60, 0)
+    slow = make_prior(ema_decay=0.999, batch_size=8, max_iter=6).fit(Z)
+    fast = make_prior(ema_decay=0.0, batch_size=8, max_iter=6).fit(Z)
+    # nearly where training began, where the network is still zero
+    assert slow.module_.out.abs().max() < 0.5 * fast.module_.out.abs().max()
+    assert slow.loss_curve_ == fast.loss_curve_
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+@pytest.mark.parametrize("noise_scale", [0.7, 1.5])
+def test_every_schedule_gives_the_same_likelihood(schedule, noise_scale):
+    mean, covariance, Z = process(300, 1, 4, 2)
+    settings = {"schedule": schedule, "noise_scale": noise_scale, "n_steps": 16}
+    prior = make_prior(max_iter=1, n_probes=0, **settings)
+    prior.fit(Z)
+    assert prior.module_.sde.schedule == schedule
+    truth = multivariate_normal(mean, covariance).logpdf(Z[:40].reshape(40, -1))
+    assert abs(prior.score_samples(Z[:40]) - truth).mean() < 0.1 * 8
+
+
+def test_constant_latent_dim():
+    *_, Z = process(40, 1)
+    Z[..., 2] = 3.0
+    prior = make_prior().fit(Z)
+    assert np.isfinite(prior.score_samples(Z[:2])).all()
+    assert prior.sample(100, n_steps=10)[..., 2].mean() == pytest.approx(3.0, abs=0.2)
+
+
+def test_invalid_use_says_what_is_wrong(fitted):
+    prior, Z = fitted
+    with pytest.raises(ValueError, match="n_heads=3 must divide n_channels=8"):
+        make_prior(n_heads=3).fit(Z)
+    with pytest.raises(ValueError, match="fitted on trials of 14 bins"):
+        prior.score_samples(Z[:, :7])
+    with pytest.raises(ValueError, match="n_samples must be a positive integer"):
+        prior.sample(0)
+    with pytest.raises(ValueError, match="n_steps must be a positive integer"):
+        prior.sample(n_steps=2.5)
+    for t_max in (0.0, 1.5):
+        with pytest.raises(ValueError, match="t_max"):
+            prior.denoising_error(Z, t_max=t_max)
