@@ -91,9 +91,11 @@ class TrialEstimator(BaseEstimator):
                 )
             self._check_enough(len(source), min_trials)
             self._check_array_3d(source[X.source], True, any_width)
-        return X.map(lambda A: self._check_array_3d(A, False, True))
+        return X.map_items(
+            lambda name, A: self._check_array_3d(A, False, True, f"session {name!r}")
+        )
 
-    def _check_array_3d(self, X, reset, any_width):
+    def _check_array_3d(self, X, reset, any_width, input_name="X"):
         if 0 in X.shape[1:]:
             what = "feature(s)" if X.shape[1] else "bin(s)"
             raise ValueError(
@@ -105,13 +107,14 @@ class TrialEstimator(BaseEstimator):
                 f"Found array with 0 sample(s) (shape={X.shape}) while a minimum of 1 "
                 f"is required by {type(self).__name__}."
             )
-        rows = self._validate(X.reshape(-1, X.shape[2]), reset, any_width)
+        rows = X.reshape(-1, X.shape[2])
+        rows = self._validate(rows, reset, any_width, input_name)
         return rows.reshape(X.shape)
 
-    def _validate(self, rows, reset, any_width):
+    def _validate(self, rows, reset, any_width, input_name="X"):
         if any_width and not reset:
             return check_array(
-                rows, dtype=_DTYPES, order="C", estimator=self, input_name="X"
+                rows, dtype=_DTYPES, order="C", estimator=self, input_name=input_name
             )
         # sums depend on the layout in memory, to the last bits: keep to one
         return validate_data(self, rows, dtype=_DTYPES, order="C", reset=reset)
@@ -190,6 +193,15 @@ class TrialEstimator(BaseEstimator):
             y.reshape(-1, y.shape[2]), dtype=_DTYPES, estimator=self, input_name="y"
         )
         return rows.reshape(y.shape)
+
+
+def check_not_silent(X, name):
+    """Raise if no neuron of X (n_trials, n_bins, n_neurons) ever changes."""
+    if not np.ptp(X, axis=(0, 1)).any():
+        raise ValueError(
+            f"{name} is silent: no neuron ever changes its activity, so there is "
+            "nothing to learn from. Check the channel map and the units."
+        )
 
 
 def _ndim(X):

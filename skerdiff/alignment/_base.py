@@ -8,11 +8,12 @@ import warnings
 from abc import abstractmethod
 
 import numpy as np
+import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, check_memory
 
-from ..base import TrialEstimator, _as_array
+from ..base import TrialEstimator, _as_array, check_not_silent
 from ..exceptions import AmbiguousAlignmentWarning, NewSessionWarning
 from ..latent import SequentialVAE
 from ..trials import Trials
@@ -43,6 +44,7 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEstima
         "on_new_session": [StrOptions({"align", "raise"})],
         "memory": [str, HasMethods(["cache"]), None],
         "trial_length": [Interval(numbers.Integral, 1, None, closed="left"), None],
+        "device": [str, torch.device],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -154,6 +156,8 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEstima
                 )
             self._adapt_all(X)
             return self
+        if not isinstance(session, str):
+            raise TypeError(f"session must be a name (str), got {session!r}.")
         if session == self.source_:
             raise ValueError(
                 f"session={session!r} is the source session. Give the new session "
@@ -189,11 +193,7 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEstima
                 f"at least {self._min_trials} are needed, and some dozens to align "
                 "well."
             )
-        if not np.ptp(X.reshape(-1, X.shape[2]), axis=0).any():
-            raise ValueError(
-                f"session {name!r} is silent: no neuron ever changes its activity, so "
-                "there is nothing to align. Check the channel map and the units."
-            )
+        check_not_silent(X, f"session {name!r}")
         seed = derive_seed(self._seed, "session", name)
         session = self._align(self.latent_model_.features(X), seed)
         session.report |= {

@@ -87,22 +87,36 @@ def adapt_readin(
         Step and held-out criterion at every look.
     best : int
         The step that was kept.
+
+    Raises
+    ------
+    ValueError
+        If the objective is not finite.
     """
     shuffler = make_generator(derive_seed(seed, "batches"))
     generator = make_generator(derive_seed(seed, "noise"), features.device)
     optimizer = torch.optim.Adam(readin.parameters(), lr=learning_rate)
 
+    def finite(loss):
+        if not torch.isfinite(loss):
+            raise ValueError(
+                f"The alignment objective became {loss.item()}. Lower learning_rate, "
+                "or look for extreme values in X."
+            )
+        return loss
+
     def criterion():
         # the same noise at every look, so that looks can be compared
         fixed = make_generator(derive_seed(seed, "criterion"), features.device)
         with torch.no_grad():
-            return float(objective(readin(held_out), fixed))
+            return finite(objective(readin(held_out), fixed)).item()
 
     curve = [(0, criterion())]
     best, best_state = 0, {k: v.clone() for k, v in readin.state_dict().items()}
     for step in range(1, max_steps + 1):
         index = torch.randperm(len(features), generator=shuffler)[:batch_size]
-        loss = objective(readin(features[index.to(features.device)]), generator)
+        batch = features[index.to(features.device)]
+        loss = finite(objective(readin(batch), generator))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(readin.parameters(), 1.0)

@@ -161,6 +161,7 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
         "n_steps": _POSITIVE,
         "n_probes": [Interval(numbers.Integral, 0, None, closed="left")],
         "trial_length": [*_POSITIVE, None],
+        "device": [str, torch.device],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }

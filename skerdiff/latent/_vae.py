@@ -6,11 +6,13 @@
 import numbers
 
 import numpy as np
+import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from ..base import check_not_silent
 from ..trials import Trials
 from ..utils._random import derive_seed, draw_seed, numpy_generator
 from ..utils._torch import as_tensor, resolve_device
@@ -166,6 +168,7 @@ class SequentialVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ActivityE
         "patience": _POSITIVE,
         "validation_fraction": [Interval(numbers.Real, 0, 1, closed="left")],
         "trial_length": [*_POSITIVE, None],
+        "device": [str, torch.device],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -234,8 +237,8 @@ class SequentialVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ActivityE
         Raises
         ------
         ValueError
-            If X is ragged, empty, not finite or has one trial only, if it is negative
-            under a Poisson likelihood, or if y does not fit X.
+            If X is ragged, empty, silent, not finite or has one trial only, if it is
+            negative under a Poisson likelihood, or if y does not fit X.
         """
         self._validate_params()
         device = resolve_device(self.device)
@@ -245,6 +248,7 @@ class SequentialVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ActivityE
             y = self._check_y(y, X, form, used)
         if form.kind == "trials":
             X = X[X.source]
+        check_not_silent(X, "X")
         X = X.astype(np.float64)
         seed = draw_seed(self.random_state)
         self.likelihood_ = self.likelihood

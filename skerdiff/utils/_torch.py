@@ -3,9 +3,11 @@
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
+from functools import cache
+
 import numpy as np
 import torch
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 
 def resolve_device(device) -> torch.device:
@@ -27,14 +29,19 @@ def resolve_device(device) -> torch.device:
     return resolved
 
 
+@cache
+def _thread_pools():
+    return ThreadpoolController()  # scanning the loaded libraries takes milliseconds
+
+
 def limit_threads(n_threads):
     """Limit BLAS and OpenMP to `n_threads`, restored on leaving; never raises a limit.
 
     The networks here are small: a recurrent one runs fastest on one thread, and no one
     gains from more than a few. Workers that joblib has already limited stay so.
     """
-    now = [pool["num_threads"] for pool in threadpool_info()]
-    return threadpool_limits(limits=min([n_threads, *now]))
+    now = [pool["num_threads"] for pool in _thread_pools().info()]
+    return _thread_pools().limit(limits=min([n_threads, *now]))
 
 
 def as_tensor(X, dtype=torch.float32, device="cpu") -> torch.Tensor:

@@ -128,13 +128,13 @@ def test_log_likelihood_of_a_trial_does_not_depend_on_the_batch(fitted):
         np.testing.assert_allclose(prior.score_samples(Z[[i]]), together[i], rtol=1e-9)
 
 
-def test_random_probes_agree_with_the_exact_divergence(fitted):
-    prior, Z = fitted
-    estimate = prior.score_samples(Z[:3])
-    exact = make_prior(n_probes=0).fit(Z)
-    np.testing.assert_allclose(
-        estimate, exact.score_samples(Z[:3]), atol=0.1 * N_BINS * D
+def test_random_probes_estimate_the_exact_divergence():
+    *_, Z = process(100, 1, 4, 2)
+    few, many, exact = (
+        make_prior(n_probes=n).fit(Z).score_samples(Z[:5]) for n in (1, 64, 0)
     )
+    assert np.abs(many - exact).max() < 0.05 * 8
+    assert not np.allclose(few, exact, atol=1e-3)
 
 
 def test_log_likelihood_falls_away_from_the_data(fitted):
@@ -149,11 +149,17 @@ def test_samples_have_the_moments_of_the_data(fitted):
     prior, Z = fitted
     drawn = prior.sample(400, n_steps=20)
     assert drawn.shape == (400, N_BINS, D)
-    spread = Z.std()
-    np.testing.assert_allclose(drawn.mean(0), Z.mean(0), atol=0.25 * spread)
-    covariances = [np.cov(A.reshape(len(A), -1).T) for A in (drawn, Z)]
-    difference = np.linalg.norm(covariances[0] - covariances[1])
-    assert difference < 0.25 * np.linalg.norm(covariances[1])
+    # the largest of 56 standardised differences of two means of 400
+    error = np.sqrt((drawn.var(0) + Z.var(0)) / 400)
+    assert (np.abs(drawn.mean(0) - Z.mean(0)) / error).max() < 4
+    # variances along the leading axes; the ratio of two has a standard error of 0.1
+    _, covariance, _ = process(1, 0)
+    axes = np.linalg.eigh(covariance)[1][:, -8:]
+    ours, theirs = (A.reshape(400, -1) @ axes for A in (drawn, Z))
+    ratio = ours.var(0) / theirs.var(0)
+    assert ratio.min() > 0.65
+    assert ratio.max() < 1.5
+    assert np.abs(np.corrcoef(ours.T) - np.eye(8)).max() < 0.25
 
 
 @pytest.mark.parametrize("spatial, temporal", [(True, False), (False, True)])
