@@ -59,7 +59,9 @@ def test_log_likelihood_of_a_gaussian_process():
 @pytest.mark.slow
 def test_network_alone_learns_a_gaussian_process():
     *_, Z = process(1500, 1)
-    prior = DiffusionPrior(gaussian=False, max_iter=60, batch_size=32, random_state=0)
+    prior = make_prior(
+        gaussian=False, n_channels=32, n_blocks=2, n_heads=4, max_iter=30
+    )
     assert abs(per_dim_gap(prior.fit(Z))) < 0.15
 
 
@@ -78,9 +80,11 @@ def two_kinds(n, seed):
 
 @pytest.mark.slow
 def test_network_learns_what_a_gaussian_cannot():
-    Z, _ = two_kinds(400, 0)
+    Z, _ = two_kinds(4000, 0)
     test, truth = two_kinds(200, 1)
-    prior = DiffusionPrior(n_steps=16, max_iter=80, random_state=0).fit(Z)
+    prior = make_prior(
+        n_channels=16, n_blocks=2, max_iter=12, batch_size=32, n_steps=16, n_probes=0
+    ).fit(Z)
     rows = Z.reshape(len(Z), -1)
     best = multivariate_normal(rows.mean(0), np.cov(rows.T))
     gaussian = best.logpdf(test.reshape(len(test), -1)).mean()
@@ -92,6 +96,16 @@ def test_network_learns_what_a_gaussian_cannot():
     side = np.tensordot(prior.sample(200), m, 2) / (m**2).sum()
     assert 0.3 < np.mean(side > 0) < 0.7
     assert np.mean(np.abs(side) < 0.3) < 0.15
+
+
+@pytest.mark.slow
+def test_training_does_not_end_below_the_gaussian_it_starts_from():
+    # as many trials as a long session has, and the default training
+    Z, _ = two_kinds(300, 0)
+    test, _ = two_kinds(200, 1)
+    start = make_prior(max_iter=1, learning_rate=1e-9, n_steps=16, n_probes=0).fit(Z)
+    trained = DiffusionPrior(n_steps=16, n_probes=0, random_state=0).fit(Z)
+    assert trained.score(test) > start.score(test)
 
 
 def test_score_is_the_mean_log_likelihood(fitted):
