@@ -110,7 +110,7 @@ def relative_residual(A, Z):
     that shrink all trials to one point are near to something, but spread over nothing.
     """
     spread = np.mean(np.sum((Z - Z.mean(0)) ** 2, axis=(1, 2)))
-    if spread == 0:
+    if spread <= 1e-12 * np.mean(np.sum(Z**2, axis=(1, 2))):
         return np.inf
     return float(squared_distances(A, Z).min(0).mean() / spread)
 

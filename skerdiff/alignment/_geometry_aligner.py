@@ -76,7 +76,8 @@ class GeometryAligner(BaseAligner):
     The report of a session holds ``residual`` (mean squared distance of the aligned
     trials to their nearest source trial over their own spread, lower is better),
     ``margin`` (by how much, relatively, the residual of the best alignment of another
-    kind exceeds it), ``scale`` of the similarity map, ``n_candidates``, ``n_trials``,
+    kind exceeds it; only what the search found can be compared, so that it means little
+    after few starts), ``scale`` of the similarity map, ``n_candidates``, ``n_trials``,
     ``n_neurons`` and ``n_active_neurons``.
 
     References

@@ -12,7 +12,9 @@ from ._sde import T_MIN, VPSDE
 def time_grid(sde: VPSDE, n_steps: int, like: Tensor) -> Tensor:
     """Diffusion times from 1 to T_MIN, evenly spaced in log signal-to-noise ratio."""
     ends = torch.tensor([1.0, T_MIN], dtype=torch.float64)
-    target = torch.linspace(*sde.log_snr(ends).tolist(), n_steps + 1).double()
+    target = torch.linspace(
+        *sde.log_snr(ends).tolist(), n_steps + 1, dtype=torch.float64
+    )
     low = torch.full_like(target, T_MIN)
     high = torch.ones_like(target)
     for _ in range(60):  # bisection; log_snr falls with t

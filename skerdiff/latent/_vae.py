@@ -22,6 +22,7 @@ from ._modules import SequentialVAEModule
 from ._objectives import bits_per_spike, gaussian_log_likelihood
 from ._readin import initial_readin
 
+_COLLAPSED = 0.01  # variance below which a dim with prior variance 1 says nothing
 _POSITIVE = [Interval(numbers.Integral, 1, None, closed="left")]
 _NOT_NEGATIVE = [Interval(numbers.Real, 0, None, closed="left")]
 
@@ -106,8 +107,8 @@ class SequentialVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ActivityE
     latent_variance_ : ndarray of shape (n_components,)
         Variance of the posterior means in `fit`, per latent dim.
     active_share_ : float
-        Share of latent dims whose variance is above a tenth of the largest; low values
-        mean that latents have collapsed.
+        Share of latent dims whose variance is above a tenth of the largest, and above
+        0.01; low values mean that latents have collapsed.
     n_bins_ : int
         Bins per trial.
     loss_curve_ : list of float
@@ -303,9 +304,8 @@ class SequentialVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ActivityE
         self._n_features_out = self.n_components
         self.mean_activity_ = X.mean((0, 1))
         self.latent_variance_ = self.encode(features).var((0, 1))
-        self.active_share_ = float(
-            np.mean(self.latent_variance_ > 0.1 * self.latent_variance_.max())
-        )
+        threshold = max(0.1 * self.latent_variance_.max(), _COLLAPSED)
+        self.active_share_ = float(np.mean(self.latent_variance_ > threshold))
         return self
 
     def transform(self, X):
