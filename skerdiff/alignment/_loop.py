@@ -36,7 +36,7 @@ class ReadIn(nn.Module):
         return features @ weights.T + bias
 
     def current(self) -> tuple[Tensor, Tensor]:
-        """Weights and bias as they are now."""
+        """Return weights and bias as they are now."""
         return self.weights + self.change / self.unit, self.bias + self.shift
 
 

@@ -14,7 +14,7 @@ from ._sde import VPSDE
 
 
 def diffusion_time_embedding(log_snr: Tensor, n_channels: int) -> Tensor:
-    """Sines and cosines of the log signal-to-noise ratio, (n,) -> (n, n_channels)."""
+    """Embed log signal-to-noise ratios in sines and cosines, (n, n_channels)."""
     half = n_channels // 2
     frequency = torch.exp(
         torch.linspace(math.log(0.05), math.log(3.0), half, dtype=log_snr.dtype)

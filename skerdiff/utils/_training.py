@@ -197,10 +197,10 @@ def train_module(
         Weight decay of AdamW.
     patience : int or None
         Epochs without improvement on the validation trials before stopping.
-    clip : float
-        Largest norm of the gradient.
     ema_decay : float or None
         Decay per step of the moving average of the weights that is kept.
+    clip : float
+        Largest norm of the gradient.
     n_threads : int
         Most threads to train on.
     label : str
