@@ -245,7 +245,7 @@ def runner_up(candidates, B, distinct=0.75):
 
     Variants of one alignment differ, in the mean squared distance of their aligned
     trials, by up to half the spread of those trials; other alignments by more than all
-    of it (seen on both recordings). `distinct` lies between; it touches the report only.
+    of it (seen on both recordings). `distinct` lies between; only the report uses it.
 
     Returns
     -------
