@@ -7,12 +7,13 @@ import argparse
 import sys
 from pathlib import Path
 
+from sklearn.base import clone
+
 from . import __version__
+from .benchmark import METHODS, PAIRS, cross_day, load_pair, table
 
 
 def _demo(args):
-    from .benchmark import METHODS, cross_day, load_pair, table
-
     names = ("no adaptation", "geometry only", "ERDiff", "oracle")
     print(f"Loading {args.data} sessions ...", flush=True)
     data = load_pair(args.data, args.seed, args.behaviour)
@@ -39,8 +40,6 @@ def _demo(args):
 
 
 def _verbose(aligner):
-    from sklearn.base import clone
-
     return clone(aligner).set_params(verbose=sys.stderr.isatty())
 
 
@@ -84,7 +83,7 @@ def main(argv=None):
     )
     demo.add_argument(
         "--data",
-        choices=("synthetic", "mihi", "jango", "jango-back"),
+        choices=PAIRS,
         default="synthetic",
         help="sessions; all but synthetic are published recordings, downloaded once",
     )

@@ -36,10 +36,10 @@ class ERDiffAligner(BaseAligner):
               Z_\phi + \sigma(t) \epsilon, t) \rVert^2 + \lambda \,
               D(Z_\mathrm{source}, Z_\phi),
 
-    denoising score matching, an upper bound on the negative log-likelihood under the
-    prior, with an anchor D that keeps the latents from contracting to a mode. A part of
-    the target trials is held out of the gradient; the step with the lowest objective on
-    them is kept, the start included.
+    denoising score matching, the uniformly weighted form of the bound on the negative
+    log-likelihood under the prior, with an anchor D that keeps the latents from
+    contracting to a mode. A part of the target trials is held out of the gradient; the
+    step with the lowest objective on them is kept, the start included.
 
     Parameters
     ----------

@@ -56,8 +56,8 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
         that of the schedule divided by ``noise_scale**2``. It means the same in every
         schedule. Larger values spend more of the training on large-scale structure.
     schedule : {"linear", "cosine"}, default="linear"
-        ``"linear"``: the rate of the SDE grows linearly from 0.1 to 20 [2]_.
-        ``"cosine"`` spends more diffusion time at middle noise levels.
+        ``"linear"``: the SDE's rate grows linearly from 0.1 to 20 [2]_; ``"cosine"``
+        spends more diffusion time at middle noise levels.
     spatial : bool, default=True
         Whether latent dims attend to each other within a bin. False is the ablation
         "ERDiff w/o S": dims are then modelled as independent.
@@ -66,7 +66,8 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
         T": bins are then modelled as independent.
     gaussian : bool, default=True
         Whether the network adds to the closed-form denoiser of a Gaussian fitted to
-        the trajectories (with the independences above), which spares it epochs.
+        the trajectories (within `spatial` and `temporal`). At the default `max_iter`
+        the network adds next to nothing to it on Mihi latents.
     n_channels : int, default=32
         Network width.
     n_blocks : int, default=2
@@ -95,7 +96,7 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
         Determines initial weights, batches, noise and probes. Two fits with one int
         agree to the bit, on as many threads.
     verbose : bool, default=False
-        Whether to show a progress bar.
+        Whether to show progress.
 
     Attributes
     ----------
@@ -288,8 +289,7 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
         n_steps : int, default=50
             Number of steps of the sampler.
         random_state : int, RandomState instance or None, default=None
-            Determines the draws. None continues from the seed of the fit, so that
-            every call of a fitted prior draws the same.
+            Determines the draws. None takes the seed of the fit: every call alike.
 
         Returns
         -------

@@ -61,12 +61,12 @@ class SequentialVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ActivityE
         reads. The likelihood is that of the counts as they are.
     kl_weight : float, default=0.01
         Weight :math:`\beta` of the divergence. At 1 the objective is the evidence
-        bound, under which most latent dims collapse on short recordings.
+        bound; large weights shrink the latents and in the end collapse them.
     behaviour_weight : float, default=50.0
         Weight :math:`\gamma` of the behaviour error. Without y it has no meaning.
     readin_noise : float, default=0.3
-        Standard deviation of Gaussian noise added to activations in training. It makes
-        the encoder forgiving of the read-in of another session.
+        Standard deviation of Gaussian noise added to activations in training, meant to
+        make the encoder forgiving of the read-in of another session.
     dropout : float, default=0.2
         Share of neurons and bins that the encoder does not see in training.
     learning_rate : float, default=3e-3
