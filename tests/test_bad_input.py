@@ -401,5 +401,5 @@ def test_wrong_arguments_of_sample_raise(value, fitted):
     for name in ("n_samples", "n_steps"):
         with pytest.raises(ValueError, match=f"{name} must be a positive integer"):
             prior.sample(**{name: value})
-    with pytest.raises(ValueError, match="t_max must lie in"):
-        prior.denoising_error(np.zeros((2, 6, 10)), t_max=2.0)
+    with pytest.raises(ValueError, match="t must be a diffusion time"):
+        prior.denoising_error(np.zeros((2, 6, 10)), t=2.0)

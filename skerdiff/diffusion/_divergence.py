@@ -35,9 +35,18 @@ def exact_divergence(field, z: Tensor) -> tuple[Tensor, Tensor]:
     return value.detach(), trace.detach()
 
 
-def rademacher_probes(n_probes: int, like: Tensor, generator) -> Tensor:
-    """Draw probes of +1 and -1, (n_probes, n_bins, d), for z (n, n_bins, d)."""
+PROBES = ("rademacher", "gaussian")
+
+
+def draw_probes(kind: str, n_probes: int, like: Tensor, generator) -> Tensor:
+    """Draw random vectors of identity covariance, (n_probes, n_bins, d).
+
+    ``"rademacher"`` draws +1 and -1, ``"gaussian"`` from the standard normal. The first
+    has the smaller variance.
+    """
     probes = torch.empty(n_probes, *like.shape[1:], dtype=like.dtype)
+    if kind == "gaussian":
+        return probes.normal_(generator=generator)
     return probes.bernoulli_(0.5, generator=generator) * 2 - 1
 
 

@@ -1,16 +1,28 @@
-"""Denoising score matching, as pure functions."""
+"""Denoising score matching."""
 
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from ._sde import T_MIN, VPSDE
+from ._sde import T_MIN, DiffusionSDE
+
+_MIN_SNR = 5.0  # Hang et al., 2023
+_SMOOTH = 0.05  # where smooth L1 turns from quadratic to linear (LDNS)
+
+LOSSES = {
+    "mse": lambda a, b: (a - b) ** 2,
+    "l1": lambda a, b: (a - b).abs(),
+    "smooth_l1": lambda a, b: F.smooth_l1_loss(a, b, reduction="none", beta=_SMOOTH),
+    "l1_mse": lambda a, b: 0.5 * (a - b).abs() + 0.5 * (a - b) ** 2,
+}
+WEIGHTINGS = ("uniform", "likelihood", "snr")
 
 
 def stratified_times(
-    n: int, generator: torch.Generator, like: Tensor, t_min=T_MIN, t_max=1.0
+    n: int, generator, like: Tensor, t_min: float = T_MIN, t_max: float = 1.0
 ) -> Tensor:
     """Draw n diffusion times, one in each of n equal parts of [t_min, t_max].
 
@@ -24,14 +36,31 @@ def stratified_times(
     return t_min + (t_max - t_min) * ((u + grid) % 1.0)
 
 
-def denoising_loss(denoiser, sde: VPSDE, z: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-    """Mean squared error of the predicted noise, per trial.
+def time_weights(sde: DiffusionSDE, t: Tensor, weighting: str) -> Tensor:
+    """Weight of each diffusion time in the loss.
+
+    ``"uniform"``: one. ``"likelihood"``: ``g^2 / sigma^2``, with which the loss bounds
+    the likelihood (Song et al., 2021), over its mean. ``"snr"``: ``min(SNR, 5) / SNR``
+    (Hang et al., 2023).
+    """
+    if weighting == "likelihood":
+        start, end = sde.log_snr(torch.tensor([T_MIN, 1.0], dtype=t.dtype)).tolist()
+        return -sde.log_snr_slope(t) * (1.0 - T_MIN) / (start - end)
+    if weighting == "snr":
+        return (_MIN_SNR * torch.exp(-sde.log_snr(t))).clamp(max=1.0)
+    return torch.ones_like(t)
+
+
+def denoising_loss(
+    denoiser, sde: DiffusionSDE, z: Tensor, t: Tensor, noise: Tensor, loss: str = "mse"
+) -> Tensor:
+    """Error of the predicted noise, per trial.
 
     Parameters
     ----------
     denoiser : callable
         Maps z_t (n, n_bins, d) and t (n,) to the noise.
-    sde : VPSDE
+    sde : DiffusionSDE
         Gives alpha and sigma at t.
     z : Tensor of shape (n, n_bins, d)
         Clean trajectories.
@@ -39,12 +68,14 @@ def denoising_loss(denoiser, sde: VPSDE, z: Tensor, t: Tensor, noise: Tensor) ->
         Diffusion times.
     noise : Tensor of shape (n, n_bins, d)
         Standard normal noise.
+    loss : {"mse", "l1", "smooth_l1", "l1_mse"}, default="mse"
+        How errors count.
 
     Returns
     -------
     loss : Tensor of shape (n,)
-        ``mean (eps - eps_hat(alpha z + sigma eps, t))^2`` over bins and dims.
+        Mean over bins and dims of the loss of eps and eps_hat(alpha z + sigma eps, t).
     """
     alpha, sigma = (a[:, None, None] for a in sde.marginal(t))
-    error = noise - denoiser(alpha * z + sigma * noise, t)
-    return (error**2).mean(dim=(1, 2))
+    predicted = denoiser(alpha * z + sigma * noise, t)
+    return LOSSES[loss](predicted, noise).mean(dim=(1, 2))

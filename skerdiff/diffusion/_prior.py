@@ -4,89 +4,115 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numbers
-from functools import partial
 
 import numpy as np
 import torch
-from sklearn.base import DensityMixin
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
 from ..base import TrialEstimator
 from ..trials import Trials
-from ..utils._random import derive_seed, draw_seed, make_generator, numpy_generator
-from ..utils._torch import as_tensor, limit_threads, resolve_device
-from ..utils._training import train_module
-from ._denoiser import SpatioTemporalDenoiser
-from ._divergence import (
-    exact_divergence,
-    hutchinson_divergence,
-    rademacher_probes,
-)
-from ._gaussian import GaussianDenoiser
-from ._likelihood import probability_flow_log_likelihood
-from ._objectives import denoising_loss
-from ._samplers import ddim
+from ..utils._random import draw_seed
+from ..utils._torch import resolve_device
+from ._conditions import CONDITIONS, make_condition
+from ._density import TrajectoryDensity
+from ._divergence import PROBES
+from ._fitting import fit_denoiser, split_trials
+from ._objectives import LOSSES, WEIGHTINGS
+from ._sde import SCHEDULES, SDES
 
 _POSITIVE = [Interval(numbers.Integral, 1, None, closed="left")]
 
 
-class DiffusionPrior(DensityMixin, TrialEstimator):
+class DiffusionPrior(TrajectoryDensity, TrialEstimator):
     r"""Diffusion model of whole latent trajectories.
 
     A trial's latents, all bins and dims together, are one sample. Noise is added along
-    diffusion time t in [0, 1] by a variance-preserving SDE,
+    diffusion time t in [0, 1],
 
-    .. math:: Z_t = \alpha(t) Z_0 + \sigma(t) \epsilon, \qquad
-              \alpha^2 + \sigma^2 = 1,
+    .. math:: Z_t = \alpha(t) Z_0 + \sigma(t) \epsilon,
 
-    and a denoiser of spatio-temporal attention blocks learns to predict the noise,
+    and a denoiser learns to predict the noise,
 
-    .. math:: \min_\theta \; E_{t, Z_0, \epsilon}
+    .. math:: \min_\theta \; E_{t, Z_0, \epsilon} \; w(t)
               \lVert \epsilon - \epsilon_\theta(Z_t, t) \rVert^2 ,
 
     whose minimiser gives the score of every noised density,
-    :math:`\nabla \log p_t(Z_t) = -\epsilon_\theta / \sigma(t)`. Samples and exact
-    likelihoods follow from the probability-flow ODE.
+    :math:`\nabla \log p_t(Z_t) = -\epsilon_\theta / \sigma(t)`. Samples, inversion and
+    exact likelihoods follow from the probability-flow ODE.
+
+    The denoiser is the closed-form one of a mixture of Gaussians fitted to the
+    trajectories, plus a network of spatio-temporal attention blocks that learns what
+    the mixture gets wrong.
 
     Parameters
     ----------
     noise_scale : float, default=1.0
         Multiplies :math:`\sigma / \alpha` at every t: the signal-to-noise ratio is
         that of the schedule divided by ``noise_scale**2``. It means the same in every
-        schedule. Larger values spend more of the training on large-scale structure.
-    schedule : {"linear", "cosine"}, default="linear"
-        ``"linear"``: the SDE's rate grows linearly from 0.1 to 20 [2]_; ``"cosine"``
+        schedule and SDE. Larger values spend more of the training on large-scale
+        structure.
+    schedule : {"linear", "cosine", "quadratic"}, default="linear"
+        How fast noise comes in. ``"linear"``: the rate grows linearly from 0.1 to 20
+        [2]_; ``"quadratic"``: its square root does, less noise early on; ``"cosine"``
         spends more diffusion time at middle noise levels.
+    sde : {"vp", "sub-vp"}, default="vp"
+        Variance preserving, :math:`\alpha^2 + \sigma^2 = 1`, or sub-variance
+        preserving, :math:`\alpha^2 + \sigma = 1`, with less noise at every t [2]_.
+    weighting : {"snr", "uniform", "likelihood"}, default="snr"
+        Weight w(t) of a diffusion time. ``"snr"``: ``min(SNR, 5) / SNR``, which keeps
+        the noise that cannot be seen at small t from drowning what can be learnt;
+        ``"likelihood"``: :math:`g^2/\sigma^2`, with which the loss bounds the
+        likelihood.
+    loss : {"mse", "l1", "smooth_l1", "l1_mse"}, default="mse"
+        What replaces the square above. Only ``"mse"`` has the score as its minimiser:
+        with the others (``"l1_mse"``, half of each, is that of ERDiff's public code)
+        likelihoods are biased.
+    condition : {"none", "concat", "label"}, default="none"
+        What the model is conditioned on, y in `fit`: nothing; behaviour per bin; or a
+        class per trial. One trial in ten is trained without, so that a conditional
+        prior is an unconditional one too, and guidance can be had between them.
     spatial : bool, default=True
         Whether latent dims attend to each other within a bin. False is the ablation
         "ERDiff w/o S": dims are then modelled as independent.
     temporal : bool, default=True
         Whether bins attend to each other within a latent dim. False is "ERDiff w/o
         T": bins are then modelled as independent.
-    gaussian : bool, default=True
-        Whether the network adds to the closed-form denoiser of a Gaussian fitted to
-        the trajectories (within `spatial` and `temporal`). At the default `max_iter`
-        the network adds next to nothing to it on Mihi latents.
-    n_channels : int, default=32
+    n_clusters : int or "auto", default="auto"
+        Gaussians in the closed form (within `spatial` and `temporal`), which share one
+        covariance, shrunk to that of an autoregression. ``"auto"`` chooses 1 to 16 by
+        cross-validated likelihood; 0 leaves all to the network.
+    n_channels : int, default=64
         Network width.
-    n_blocks : int, default=2
+    n_blocks : int, default=1
         Number of spatio-temporal blocks.
-    n_heads : int, default=4
+    n_heads : int, default=8
         Attention heads; must divide `n_channels`.
-    learning_rate : float, default=3e-3
+    learning_rate : float, default=1.5e-3
         Step size of AdamW.
     batch_size : int, default=16
         Trials per batch.
-    max_iter : int, default=60
-        Epochs.
+    max_iter : int, default=100
+        Most epochs. 0 keeps the closed form alone.
+    patience : int, default=50
+        Epochs without a better loss on the validation trials before stopping. The best
+        epoch is kept; where none is better than the closed form, that.
+    validation_fraction : float, default=0.1
+        Share of the trials by which the network is stopped (the closed form is fitted
+        to all). 0, or fewer than 4 such trials: train for `max_iter` epochs.
     ema_decay : float, default=0.99
         Decay per step of the moving average of the weights, which is what is kept.
+    integrator : {"rk4", "adaptive"}, default="rk4"
+        How `score_samples` integrates: `n_steps` Runge-Kutta steps of order four, or
+        SciPy's Dormand-Prince to `tolerance`, trial by trial and slower.
     n_steps : int, default=32
-        Runge-Kutta steps of `score_samples`.
+        Steps of ``"rk4"``.
+    tolerance : float, default=1e-5
+        Relative and absolute tolerance per step of ``"adaptive"``.
+    probes : {"rademacher", "gaussian"}, default="rademacher"
+        Distribution of the random probes of the Hutchinson-Skilling divergence.
     n_probes : int, default=8
-        Random probes of the Hutchinson-Skilling divergence in `score_samples`. 0 takes
-        the exact divergence, at a cost that grows with n_bins * n_components.
+        Number of probes in `score_samples`, the same for every trial. 0 takes the exact
+        divergence, at a cost that grows with n_bins * n_components.
     trial_length : int, default=None
         For 2-D input, the number of consecutive rows (bins) of a trial.
     device : str or torch.device, default="auto"
@@ -108,8 +134,14 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
         Standard deviation of each latent dim.
     n_bins_ : int
         Bins per trial.
+    n_clusters_ : int
+        Gaussians in the unconditional closed form.
+    classes_ : ndarray of shape (n_classes,) or None
+        Labels, where `condition` is ``"label"``.
     loss_curve_ : list of float
-        Denoising loss of each epoch.
+        Weighted loss of each epoch.
+    validation_curve_ : list of float
+        The same on the validation trials, under the averaged weights.
     n_iter_ : int
         Number of epochs.
     n_features_in_ : int
@@ -120,13 +152,16 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
     See Also
     --------
     skerdiff.ERDiffAligner : Aligns sessions under this prior.
+    trajectory_distances : Compare samples with held-out trajectories.
 
     Notes
     -----
     Differences from the published code: continuous diffusion time in stratified
-    batches; standardised latents; the closed-form Gaussian denoiser; pre-normalised
-    blocks modulated by diffusion time. `score_samples` is the likelihood of the
-    probability-flow ODE from the smallest diffusion time (1e-3), not the SDE's.
+    batches; standardised latents; the closed-form mixture, which the network sees
+    fitted without the trial at hand; attention over dims, attention over bins and MLP
+    side by side, modulated by diffusion time. `score_samples` is the likelihood of the
+    probability-flow ODE from the smallest diffusion time (1e-3), `evidence_bound` that
+    of the reverse SDE; the two agree for the exact score only.
 
     References
     ----------
@@ -148,18 +183,30 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
 
     _parameter_constraints = {
         "noise_scale": [Interval(numbers.Real, 0, None, closed="neither")],
-        "schedule": [StrOptions({"linear", "cosine"})],
+        "schedule": [StrOptions(set(SCHEDULES))],
+        "sde": [StrOptions(set(SDES))],
+        "weighting": [StrOptions(set(WEIGHTINGS))],
+        "loss": [StrOptions(set(LOSSES))],
+        "condition": [StrOptions(set(CONDITIONS))],
         "spatial": ["boolean"],
         "temporal": ["boolean"],
-        "gaussian": ["boolean"],
+        "n_clusters": [
+            Interval(numbers.Integral, 0, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
         "n_channels": [Interval(numbers.Integral, 2, None, closed="left")],
         "n_blocks": _POSITIVE,
         "n_heads": _POSITIVE,
         "learning_rate": [Interval(numbers.Real, 0, None, closed="neither")],
         "batch_size": _POSITIVE,
-        "max_iter": _POSITIVE,
+        "max_iter": [Interval(numbers.Integral, 0, None, closed="left")],
+        "patience": _POSITIVE,
+        "validation_fraction": [Interval(numbers.Real, 0, 1, closed="left")],
         "ema_decay": [Interval(numbers.Real, 0, 1, closed="left")],
+        "integrator": [StrOptions({"rk4", "adaptive"})],
         "n_steps": _POSITIVE,
+        "tolerance": [Interval(numbers.Real, 0, None, closed="neither")],
+        "probes": [StrOptions(set(PROBES))],
         "n_probes": [Interval(numbers.Integral, 0, None, closed="left")],
         "trial_length": [*_POSITIVE, None],
         "device": [str, torch.device],
@@ -172,17 +219,26 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
         *,
         noise_scale=1.0,
         schedule="linear",
+        sde="vp",
+        weighting="snr",
+        loss="mse",
+        condition="none",
         spatial=True,
         temporal=True,
-        gaussian=True,
-        n_channels=32,
-        n_blocks=2,
-        n_heads=4,
-        learning_rate=3e-3,
+        n_clusters="auto",
+        n_channels=64,
+        n_blocks=1,
+        n_heads=8,
+        learning_rate=1.5e-3,
         batch_size=16,
-        max_iter=60,
+        max_iter=100,
+        patience=50,
+        validation_fraction=0.1,
         ema_decay=0.99,
+        integrator="rk4",
         n_steps=32,
+        tolerance=1e-5,
+        probes="rademacher",
         n_probes=8,
         trial_length=None,
         device="auto",
@@ -191,17 +247,26 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
     ):
         self.noise_scale = noise_scale
         self.schedule = schedule
+        self.sde = sde
+        self.weighting = weighting
+        self.loss = loss
+        self.condition = condition
         self.spatial = spatial
         self.temporal = temporal
-        self.gaussian = gaussian
+        self.n_clusters = n_clusters
         self.n_channels = n_channels
         self.n_blocks = n_blocks
         self.n_heads = n_heads
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.max_iter = max_iter
+        self.patience = patience
+        self.validation_fraction = validation_fraction
         self.ema_decay = ema_decay
+        self.integrator = integrator
         self.n_steps = n_steps
+        self.tolerance = tolerance
+        self.probes = probes
         self.n_probes = n_probes
         self.trial_length = trial_length
         self.device = device
@@ -215,8 +280,10 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
         ----------
         Z : array-like of shape (n_trials, n_bins, n_components), Trials or 2-D array
             Latents. Of `Trials` those of the source session are used.
-        y : Ignored
-            Not used, present for API consistency.
+        y : array-like, default=None
+            With ``condition="concat"`` behaviour of shape (n_trials, n_bins,
+            n_outputs); with ``condition="label"`` labels of shape (n_trials,). With
+            2-D Z one row, or label, per row. Not read otherwise.
 
         Returns
         -------
@@ -226,8 +293,9 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
         Raises
         ------
         ValueError
-            If there are fewer than two trials, if latents are not finite, or if
-            `n_heads` does not divide `n_channels`.
+            If there are fewer than two trials, if latents are not finite, if `n_heads`
+            does not divide `n_channels`, or if a condition is asked for and y does not
+            hold it.
         """
         self._validate_params()
         device = resolve_device(self.device)
@@ -235,165 +303,36 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
             raise ValueError(
                 f"n_heads={self.n_heads} must divide n_channels={self.n_channels}."
             )
-        Z, _ = self._check_X(Z, reset=True, min_trials=2)
+        Z, form = self._check_X(Z, reset=True, min_trials=2)
+        used = Z.is_source if isinstance(Z, Trials) else np.ones(len(Z), bool)
+        condition = make_condition(self.condition)
+        if self.condition != "none" and y is None:
+            raise ValueError(
+                f"condition={self.condition!r} needs y in fit, got None. Without y use "
+                "condition='none'."
+            )
+        y = condition.read(self, y, Z, form, used)
         if isinstance(Z, Trials):
             Z = Z[Z.source]
+        given = condition.fit(y)
         seed = draw_seed(self.random_state)
         Z = Z.astype(np.float64)
         mean, scale = Z.mean((0, 1)), Z.std((0, 1))
-        scale[scale == 0] = 1.0
+        # a constant has a spread of rounding errors
+        scale[scale < 1e-10 * (1.0 + np.abs(mean))] = 1.0
         standard = (Z - mean) / scale
-        gaussian = None
-        if self.gaussian:
-            gaussian = GaussianDenoiser.fit(standard, self.spatial, self.temporal)
-        module, history = train_module(
-            SpatioTemporalDenoiser,
-            {
-                "n_bins": Z.shape[1],
-                "n_components": Z.shape[2],
-                "n_channels": self.n_channels,
-                "n_blocks": self.n_blocks,
-                "n_heads": self.n_heads,
-                "spatial": self.spatial,
-                "temporal": self.temporal,
-                "schedule": self.schedule,
-                "noise_scale": self.noise_scale,
-                "gaussian": gaussian,
-            },
-            [as_tensor(standard)],
-            seed=seed,
-            device=device,
-            max_iter=self.max_iter,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            ema_decay=self.ema_decay,
-            n_threads=2,
-            label="diffusion prior",
-            verbose=self.verbose,
+        fold, valid = split_trials(len(Z), self.validation_fraction, seed)
+        module, history, n_clusters = fit_denoiser(
+            self, standard, given, fold, valid, seed, device
         )
         self.module_ = module.double()
         self.mean_, self.scale_ = mean, scale
         self.n_bins_ = Z.shape[1]
+        self.n_clusters_ = n_clusters
+        self.classes_ = getattr(condition, "classes", None)
         self.loss_curve_ = [row["train_loss"] for row in history]
+        self.validation_curve_ = [row.get("valid_loss", np.nan) for row in history]
         self.n_iter_ = len(history)
+        self._condition = condition
         self._seed = seed
         return self
-
-    def sample(self, n_samples=1, *, n_steps=50, random_state=None):
-        """Draw trajectories with DDIM (Song, Meng and Ermon, 2021).
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            Number of trajectories.
-        n_steps : int, default=50
-            Number of steps of the sampler.
-        random_state : int, RandomState instance or None, default=None
-            Determines the draws. None takes the seed of the fit: every call alike.
-
-        Returns
-        -------
-        Z : ndarray of shape (n_samples, n_bins, n_components)
-            Trajectories.
-        """
-        check_is_fitted(self)
-        for name, value in {"n_samples": n_samples, "n_steps": n_steps}.items():
-            if not isinstance(value, numbers.Integral) or value < 1:
-                raise ValueError(f"{name} must be a positive integer, got {value!r}.")
-        seed = self._seed if random_state is None else draw_seed(random_state)
-        rng = numpy_generator(derive_seed(seed, "sample"))
-        noise = rng.standard_normal((n_samples, self.n_bins_, self.n_features_in_))
-        noise = as_tensor(noise, torch.float64)
-        with limit_threads(2):
-            z = ddim(self.module_, self.module_.sde, noise, n_steps)
-        return self.mean_ + self.scale_ * z.numpy()
-
-    def score_samples(self, Z):
-        """Log-likelihood of each trajectory by the probability-flow ODE.
-
-        The divergence is estimated with `n_probes` random probes (Hutchinson,
-        Skilling), the same for every trial.
-
-        Parameters
-        ----------
-        Z : array-like of shape (n_trials, n_bins, n_components), Trials or 2-D array
-            Latents.
-
-        Returns
-        -------
-        log_likelihood : ndarray of shape (n_trials,)
-            Log-likelihood in nats per trial, in the units of Z.
-        """
-        z = self._standardise(Z)
-        divergence = exact_divergence
-        if self.n_probes:
-            generator = make_generator(derive_seed(self._seed, "probes"))
-            probes = rademacher_probes(self.n_probes, z, generator)
-            divergence = partial(hutchinson_divergence, probes=probes)
-        net, sde = self.module_, self.module_.sde
-        with limit_threads(2):
-            parts = [
-                probability_flow_log_likelihood(
-                    net, sde, part, divergence, self.n_steps
-                )
-                for part in z.split(64)
-            ]
-        return torch.cat(parts).numpy() - self.n_bins_ * np.log(self.scale_).sum()
-
-    def score(self, Z, y=None):
-        """Mean log-likelihood of the trajectories.
-
-        Parameters
-        ----------
-        Z : array-like of shape (n_trials, n_bins, n_components), Trials or 2-D array
-            Latents.
-        y : Ignored
-            Not used, present for API consistency.
-
-        Returns
-        -------
-        score : float
-            Mean log-likelihood in nats per trial, which changes with the units of Z.
-        """
-        return float(self.score_samples(Z).mean())
-
-    def denoising_error(self, Z, *, n_times=20, t_max=1.0):
-        """Denoising loss of each trajectory, averaged over diffusion times.
-
-        Parameters
-        ----------
-        Z : array-like of shape (n_trials, n_bins, n_components), Trials or 2-D array
-            Latents.
-        n_times : int, default=20
-            Number of diffusion times, evenly spaced up to `t_max`.
-        t_max : float, default=1.0
-            Largest diffusion time.
-
-        Returns
-        -------
-        error : ndarray of shape (n_trials,)
-            Mean squared error of the predicted noise over bins, dims and times.
-        """
-        if not 0 < t_max <= 1:
-            raise ValueError(f"t_max must lie in (0, 1], got {t_max!r}.")
-        z = self._standardise(Z)
-        generator = make_generator(derive_seed(self._seed, "error"))
-        net, error = self.module_, z.new_zeros(len(z))
-        with torch.no_grad(), limit_threads(2):
-            for k in range(n_times):
-                t = z.new_full((len(z),), t_max * (k + 0.5) / n_times)
-                noise = torch.randn(z.shape[1:], generator=generator, dtype=z.dtype)
-                error += denoising_loss(net, net.sde, z, t, noise.expand(z.shape))
-        return (error / n_times).numpy()
-
-    def _standardise(self, Z):
-        check_is_fitted(self)
-        Z, _ = self._check_X(Z, reset=False)
-        if isinstance(Z, Trials):
-            Z = Z.to_array()
-        if Z.shape[1] != self.n_bins_:
-            raise ValueError(
-                f"Trials have {Z.shape[1]} bins, but {type(self).__name__} was fitted "
-                f"on trials of {self.n_bins_} bins."
-            )
-        return as_tensor((Z - self.mean_) / self.scale_, torch.float64)

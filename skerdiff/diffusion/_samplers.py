@@ -1,4 +1,8 @@
-"""Samplers of the reverse diffusion."""
+"""Samplers of the reverse diffusion, and the probability flow in both directions.
+
+With ``x = z / alpha`` and ``rho = sigma / alpha`` the probability flow is
+``dx / d rho = eps(z, t)``, whatever the schedule and the kind of the diffusion.
+"""
 
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
@@ -6,50 +10,108 @@
 import torch
 from torch import Tensor
 
-from ._sde import T_MIN, VPSDE
+from ._sde import DiffusionSDE
 
-
-def time_grid(sde: VPSDE, n_steps: int, like: Tensor) -> Tensor:
-    """Diffusion times from 1 to T_MIN, evenly spaced in log signal-to-noise ratio."""
-    ends = torch.tensor([1.0, T_MIN], dtype=torch.float64)
-    target = torch.linspace(
-        *sde.log_snr(ends).tolist(), n_steps + 1, dtype=torch.float64
-    )
-    low = torch.full_like(target, T_MIN)
-    high = torch.ones_like(target)
-    for _ in range(60):  # bisection; log_snr falls with t
-        middle = 0.5 * (low + high)
-        above = sde.log_snr(middle) > target
-        low, high = torch.where(above, middle, low), torch.where(above, high, middle)
-    return high.to(like)
+FLOW_SOLVERS = ("ddim", "dpm2", "heun")
+SOLVERS = ("ancestral", *FLOW_SOLVERS)
 
 
 @torch.no_grad()
-def ddim(denoiser, sde: VPSDE, z: Tensor, n_steps: int) -> Tensor:
-    """Deterministic sampler of Song, Meng and Ermon (2021), from t = 1 to T_MIN.
+def probability_flow(
+    denoiser, sde: DiffusionSDE, z: Tensor, times: Tensor, solver: str
+) -> Tensor:
+    """Carry trajectories along the probability flow.
 
     Parameters
     ----------
     denoiser : callable
         Maps z_t (n, n_bins, d) and t (n,) to the noise.
-    sde : VPSDE
+    sde : DiffusionSDE
         The diffusion.
     z : Tensor of shape (n, n_bins, d)
-        Standard normal noise.
-    n_steps : int
-        Number of steps.
+        Trajectories at the first of the times.
+    times : Tensor of shape (n_steps + 1,)
+        Diffusion times, falling (towards data) or rising (towards noise).
+    solver : {"ddim", "dpm2", "heun"}
+        ``"ddim"`` is of first order, with one evaluation of the denoiser a step (Song,
+        Meng and Ermon, 2021; their inversion where times rise); ``"dpm2"`` (Lu et al.,
+        2022, midpoint in log SNR) and ``"heun"`` (Karras et al., 2022) are of second
+        order, with two.
 
     Returns
     -------
     z : Tensor of shape (n, n_bins, d)
-        Samples; the last step returns the denoised mean.
+        Trajectories at the last of the times.
     """
-    times = time_grid(sde, n_steps, z)
     alphas, sigmas = sde.marginal(times)
-    for i in range(n_steps):
-        noise = denoiser(z, times[i].expand(len(z)))
+    rhos = sigmas / alphas
+    if solver == "dpm2":
+        middles = _times_between(sde, times)
+        middle_alphas, middle_sigmas = sde.marginal(middles)
+
+    def noise(x, alpha, t):
+        return denoiser(alpha * x, t.to(x).expand(len(x)))
+
+    x = z / alphas[0].to(z)
+    alphas, rhos = alphas.to(z), rhos.to(z)
+    for i in range(len(times) - 1):
+        step = rhos[i + 1] - rhos[i]
+        slope = noise(x, alphas[i], times[i])
+        if solver == "heun":
+            ahead = noise(x + step * slope, alphas[i + 1], times[i + 1])
+            slope = 0.5 * (slope + ahead)
+        elif solver == "dpm2":
+            middle = (middle_sigmas[i] / middle_alphas[i]).to(z)
+            half = x + (middle - rhos[i]) * slope
+            slope = noise(half, middle_alphas[i].to(z), middles[i])
+        x = x + step * slope
+    return alphas[-1] * x
+
+
+def _times_between(sde: DiffusionSDE, times: Tensor) -> Tensor:
+    """Diffusion times halfway in log SNR between consecutive times."""
+    target = sde.log_snr(times)
+    target = 0.5 * (target[1:] + target[:-1])
+    return sde.time_at(target, float(times.min()), float(times.max()))
+
+
+@torch.no_grad()
+def ancestral(denoiser, sde: DiffusionSDE, z: Tensor, times: Tensor, draw) -> Tensor:
+    """Sample backwards from the posterior of each step (Ho, Jain and Abbeel, 2020).
+
+    Parameters
+    ----------
+    denoiser : callable
+        Maps z_t (n, n_bins, d) and t (n,) to the noise.
+    sde : DiffusionSDE
+        The diffusion.
+    z : Tensor of shape (n, n_bins, d)
+        Trajectories at the first of the times.
+    times : Tensor of shape (n_steps + 1,)
+        Falling diffusion times.
+    draw : callable
+        Returns standard normal noise of the shape of z.
+
+    Returns
+    -------
+    z : Tensor of shape (n, n_bins, d)
+        Trajectories at the last of the times.
+    """
+    alphas, sigmas = (a.to(z) for a in sde.marginal(times))
+    rhos = sigmas / alphas
+    for i in range(len(times) - 1):
+        noise = denoiser(z, times[i].to(z).expand(len(z)))
         clean = (z - sigmas[i] * noise) / alphas[i]
-        if i == n_steps - 1:
-            return clean
-        z = alphas[i + 1] * clean + sigmas[i + 1] * noise
+        share = (rhos[i + 1] / rhos[i]) ** 2
+        mean = clean + share * (z / alphas[i] - clean)
+        spread = rhos[i + 1] * torch.sqrt(1.0 - share)
+        z = alphas[i + 1] * (mean + spread * draw())
     return z
+
+
+@torch.no_grad()
+def remove_noise(denoiser, sde: DiffusionSDE, z: Tensor, t: float) -> Tensor:
+    """Clean trajectories that the denoiser expects given z at diffusion time t."""
+    time = torch.tensor(t, dtype=z.dtype)
+    alpha, sigma = sde.marginal(time)
+    return (z - sigma * denoiser(z, time.expand(len(z)))) / alpha

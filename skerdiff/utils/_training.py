@@ -4,6 +4,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from contextlib import contextmanager
+from copy import deepcopy
 
 import numpy as np
 import torch
@@ -62,15 +63,36 @@ class _Progress(Callback):
 
 
 class _AverageWeights(Callback):
-    """Exponential moving average of the weights, used for validation and kept."""
+    """Exponential moving average of the weights, used for validation and kept.
 
-    def __init__(self, decay):
+    With validation trials, the average of the epoch with the lowest validation loss is
+    what is kept at the end; the initial weights count as epoch 0.
+    """
+
+    def __init__(self, decay, valid_tensors=None):
         self.decay = decay
+        self.valid_tensors = valid_tensors
 
     def on_train_begin(self, net, **kwargs):
         self.average_ = AveragedModel(
             net.module_, multi_avg_fn=get_ema_multi_avg_fn(self.decay)
         )
+        self.best_loss_ = np.inf
+        if self.valid_tensors is not None:
+            self._keep(float(net.validation_step(self.valid_tensors)["loss"]))
+
+    def _keep(self, loss):
+        if loss < self.best_loss_:
+            self.best_loss_ = loss
+            self.best_state_ = deepcopy(self.average_.module.state_dict())
+
+    def on_epoch_end(self, net, **kwargs):
+        if self.valid_tensors is not None:
+            self._keep(net.history[-1, "valid_loss"])
+
+    def on_train_end(self, net, **kwargs):
+        if self.valid_tensors is not None:
+            self.average_.module.load_state_dict(self.best_state_)
 
     def on_batch_end(self, net, training=False, **kwargs):
         if training:
@@ -107,10 +129,13 @@ class TrainingNet(NeuralNet):
     swallowed.
     """
 
-    def __init__(self, module, *, seed=0, average=None, **kwargs):
+    def __init__(
+        self, module, *, seed=0, average=None, valid_batch_size=None, **kwargs
+    ):
         super().__init__(module, criterion=torch.nn.Identity, **kwargs)
         self.seed = seed
         self.average = average
+        self.valid_batch_size = valid_batch_size
 
     def initialize(self):
         self.stopped_early_ = False
@@ -120,8 +145,9 @@ class TrainingNet(NeuralNet):
             return super().initialize()
 
     def get_iterator(self, dataset, training=False):
-        generator = self.shuffler_ if training else None
-        return _Batches(dataset.tensors, self.batch_size, generator)
+        if training:
+            return _Batches(dataset.tensors, self.batch_size, self.shuffler_)
+        return _Batches(dataset.tensors, self.valid_batch_size or self.batch_size)
 
     def train_step_single(self, batch, **fit_params):
         self._set_training(True)
@@ -218,14 +244,14 @@ def train_module(
     tensors = tuple(tensor.to(device) for tensor in tensors)
     callbacks = [_Finite(), GradientNormClipping(clip)]
     average = None
-    if ema_decay is not None:
-        average = _AverageWeights(ema_decay)
-        callbacks.append(average)
     split = None
     if valid_tensors is not None:
-        split = predefined_split(
-            TensorDataset(*(tensor.to(device) for tensor in valid_tensors))
-        )
+        valid_tensors = tuple(tensor.to(device) for tensor in valid_tensors)
+        split = predefined_split(TensorDataset(*valid_tensors))
+    if ema_decay is not None:
+        average = _AverageWeights(ema_decay, valid_tensors)
+        callbacks.append(average)
+    if valid_tensors is not None:
         if patience is not None:
             callbacks.append(
                 _Stop(patience=patience, threshold=0.0, load_best=average is None)
@@ -235,6 +261,8 @@ def train_module(
         **{f"module__{name}": value for name, value in module_params.items()},
         seed=seed,
         average=average,
+        # an average is validated at once, so that epoch 0 sees the same noise
+        valid_batch_size=len(valid_tensors[0]) if average and split else None,
         optimizer=torch.optim.AdamW,
         optimizer__weight_decay=weight_decay,
         lr=learning_rate,

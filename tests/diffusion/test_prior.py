@@ -7,6 +7,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from skerdiff import DiffusionPrior
+from skerdiff.diffusion._sde import DiffusionSDE
 
 N_BINS, D = 14, 4
 
@@ -60,7 +61,7 @@ def test_log_likelihood_of_a_gaussian_process():
 def test_network_alone_learns_a_gaussian_process():
     *_, Z = process(1500, 1)
     prior = make_prior(
-        gaussian=False, n_channels=32, n_blocks=2, n_heads=4, max_iter=30
+        n_clusters=0, n_channels=32, n_blocks=2, n_heads=4, max_iter=40, batch_size=32
     )
     assert abs(per_dim_gap(prior.fit(Z))) < 0.15
 
@@ -83,7 +84,7 @@ def test_network_learns_what_a_gaussian_cannot():
     Z, _ = two_kinds(4000, 0)
     test, truth = two_kinds(200, 1)
     prior = make_prior(
-        n_channels=16, n_blocks=2, max_iter=12, batch_size=32, n_steps=16, n_probes=0
+        n_clusters=1, n_channels=32, max_iter=20, batch_size=32, n_steps=16, n_probes=0
     ).fit(Z)
     rows = Z.reshape(len(Z), -1)
     best = multivariate_normal(rows.mean(0), np.cov(rows.T))
@@ -98,14 +99,40 @@ def test_network_learns_what_a_gaussian_cannot():
     assert np.mean(np.abs(side) < 0.3) < 0.15
 
 
+def test_mixture_of_two_kinds_is_found_at_once():
+    Z, _ = two_kinds(300, 0)
+    test, truth = two_kinds(200, 1)
+    prior = make_prior(max_iter=0, n_steps=16).fit(Z)
+    assert prior.n_clusters_ == 2
+    assert prior.score(test) > truth.mean() - 0.2
+    assert prior.loss_curve_ == prior.validation_curve_ == []
+    assert prior.n_iter_ == 0
+
+
 @pytest.mark.slow
-def test_training_does_not_end_below_the_gaussian_it_starts_from():
+@pytest.mark.parametrize("n_clusters", [1, "auto"])
+def test_training_does_not_end_below_the_closed_form(n_clusters):
     # as many trials as a long session has, and the default training
     Z, _ = two_kinds(300, 0)
     test, _ = two_kinds(200, 1)
-    start = make_prior(max_iter=1, learning_rate=1e-9, n_steps=16, n_probes=0).fit(Z)
-    trained = DiffusionPrior(n_steps=16, n_probes=0, random_state=0).fit(Z)
-    assert trained.score(test) > start.score(test)
+    settings = {"n_steps": 16, "n_probes": 0, "n_clusters": n_clusters}
+    start = make_prior(max_iter=0, **settings).fit(Z)
+    trained = DiffusionPrior(random_state=0, **settings).fit(Z)
+    assert trained.score(test) > start.score(test) - 0.02
+
+
+def test_best_epoch_on_validation_trials_is_kept():
+    # a network far too eager for 30 trials of noise
+    Z = np.random.default_rng(0).standard_normal((30, 5, 2))
+    eager = {"learning_rate": 0.03, "max_iter": 30, "batch_size": 4, "n_clusters": 1}
+    eager |= {"ema_decay": 0.0, "n_channels": 32, "weighting": "uniform"}
+    kept = make_prior(validation_fraction=0.2, **eager).fit(Z)
+    last = make_prior(validation_fraction=0.0, **eager).fit(Z)
+    assert len(kept.validation_curve_) == 30
+    assert np.isnan(last.validation_curve_).all()
+    fresh = np.random.default_rng(1).standard_normal((200, 5, 2))
+    errors = [prior.denoising_error(fresh).mean() for prior in (kept, last)]
+    assert errors[0] < errors[1] - 0.01
 
 
 def test_score_is_the_mean_log_likelihood(fitted):
@@ -142,13 +169,22 @@ def test_log_likelihood_of_a_trial_does_not_depend_on_the_batch(fitted):
         np.testing.assert_allclose(prior.score_samples(Z[[i]]), together[i], rtol=1e-9)
 
 
+def eager(**kwargs):
+    """A prior whose network has moved away from the closed form."""
+    settings = {"learning_rate": 0.03, "batch_size": 16, "validation_fraction": 0.0}
+    return make_prior(**(settings | kwargs))
+
+
 def test_random_probes_estimate_the_exact_divergence():
     *_, Z = process(100, 1, 4, 2)
     few, many, exact = (
-        make_prior(n_probes=n).fit(Z).score_samples(Z[:5]) for n in (1, 64, 0)
+        eager(n_probes=n).fit(Z).score_samples(Z[:5]) for n in (1, 64, 0)
     )
     assert np.abs(many - exact).max() < 0.05 * 8
-    assert not np.allclose(few, exact, atol=1e-3)
+    assert np.abs(few - exact).max() > 2 * np.abs(many - exact).max()
+    gaussian = eager(n_probes=64, probes="gaussian").fit(Z).score_samples(Z[:5])
+    assert np.abs(gaussian - exact).max() < 0.1 * 8
+    assert not np.allclose(gaussian, many, rtol=1e-6)
 
 
 def test_log_likelihood_falls_away_from_the_data(fitted):
@@ -161,7 +197,7 @@ def test_log_likelihood_falls_away_from_the_data(fitted):
 
 def test_samples_have_the_moments_of_the_data(fitted):
     prior, Z = fitted
-    drawn = prior.sample(400, n_steps=20)
+    drawn = prior.sample(400)
     assert drawn.shape == (400, N_BINS, D)
     # the largest of 56 standardised differences of two means of 400
     error = np.sqrt((drawn.var(0) + Z.var(0)) / 400)
@@ -238,34 +274,38 @@ def test_denoising_error_is_reproducible_and_grows_at_small_times(fitted):
     prior, Z = fitted
     assert np.array_equal(prior.denoising_error(Z[:4]), prior.denoising_error(Z[:4]))
     # little noise in much signal is hard to see
-    small = prior.denoising_error(Z[:40], t_max=0.1).mean()
+    small = prior.denoising_error(Z[:40], t=[0.03, 0.06, 0.1]).mean()
     assert small > 1.5 * prior.denoising_error(Z[:40]).mean()
+    assert prior.denoising_error(Z[:3], t=0.9).shape == (3,)
 
 
 def test_training_lowers_the_loss():
     Z, _ = two_kinds(200, 0)
-    prior = make_prior(max_iter=25, batch_size=16, gaussian=False).fit(Z)
+    prior = make_prior(
+        max_iter=25, batch_size=16, n_clusters=0, learning_rate=0.01
+    ).fit(Z)
     assert len(prior.loss_curve_) == prior.n_iter_ == 25
     assert np.mean(prior.loss_curve_[-5:]) < 0.7 * prior.loss_curve_[0]
 
 
 def test_moving_average_is_what_is_kept():
     Z, _ = two_kinds(60, 0)
-    slow = make_prior(ema_decay=0.999, batch_size=8, max_iter=6).fit(Z)
-    fast = make_prior(ema_decay=0.0, batch_size=8, max_iter=6).fit(Z)
+    settings = {"batch_size": 8, "max_iter": 6, "validation_fraction": 0.0}
+    slow = make_prior(ema_decay=0.999, **settings).fit(Z)
+    fast = make_prior(ema_decay=0.0, **settings).fit(Z)
     # nearly where training began, where the network is still zero
     assert slow.module_.out.abs().max() < 0.5 * fast.module_.out.abs().max()
     assert slow.loss_curve_ == fast.loss_curve_
 
 
-@pytest.mark.parametrize("schedule", ["linear", "cosine"])
-@pytest.mark.parametrize("noise_scale", [0.7, 1.5])
-def test_every_schedule_gives_the_same_likelihood(schedule, noise_scale):
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "quadratic"])
+@pytest.mark.parametrize("noise_scale, sde", [(0.7, "vp"), (1.5, "vp"), (1, "sub-vp")])
+def test_every_diffusion_gives_the_same_likelihood(schedule, noise_scale, sde):
     mean, covariance, Z = process(300, 1, 4, 2)
-    settings = {"schedule": schedule, "noise_scale": noise_scale, "n_steps": 16}
-    prior = make_prior(max_iter=1, n_probes=0, **settings)
+    settings = {"schedule": schedule, "noise_scale": noise_scale, "sde": sde}
+    prior = make_prior(max_iter=1, n_probes=0, n_steps=16, **settings)
     prior.fit(Z)
-    assert prior.module_.sde.schedule == schedule
+    assert prior.module_.sde == DiffusionSDE(schedule, noise_scale, sde)
     truth = multivariate_normal(mean, covariance).logpdf(Z[:40].reshape(40, -1))
     assert abs(prior.score_samples(Z[:40]) - truth).mean() < 0.1 * 8
 
@@ -288,6 +328,6 @@ def test_invalid_use_says_what_is_wrong(fitted):
         prior.sample(0)
     with pytest.raises(ValueError, match="n_steps must be a positive integer"):
         prior.sample(n_steps=2.5)
-    for t_max in (0.0, 1.5):
-        with pytest.raises(ValueError, match="t_max"):
-            prior.denoising_error(Z, t_max=t_max)
+    for t in (-0.1, 1.5, [0.2, np.nan], "early"):
+        with pytest.raises(ValueError, match=r"t must be a diffusion time in \[0, 1\]"):
+            prior.denoising_error(Z, t=t)

@@ -1,12 +1,10 @@
-"""Metrics of decoded behaviour, and their scorers."""
+"""How well behaviour is decoded, and scorers of it."""
 
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
 from sklearn.metrics import make_scorer, mean_squared_error, r2_score
-
-__all__ = ["behaviour_r2_score", "behaviour_rmse", "r2_scorer", "rmse_scorer"]
 
 
 def _rows(y_true, y_pred, sample_weight):

@@ -1,0 +1,198 @@
+"""What the diffusion prior costs, beside the published denoiser's shape.
+
+``python -m skerdiff.benchmark.prior_cost`` times one epoch of both on 168 trials of 14
+bins and 8 dims, and how the cost grows. ``--published-epochs N`` also trains the
+published shape for N epochs on the latents of a recording, and prints its held-out loss
+beside this prior's.
+"""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+import argparse
+from time import perf_counter
+
+import numpy as np
+import torch
+
+from ..diffusion import DiffusionPrior
+from ..diffusion._closed_form import fit_closed_forms
+from ..diffusion._denoiser import SpatioTemporalDenoiser
+from ..utils._torch import limit_threads
+from ._cross_day import PAIRS
+from ._published_denoiser import N_STEPS, alpha_bars, train_published
+from .prior_quality import source_latents
+
+SIZES = [(168, 14, 8), (672, 14, 8), (2688, 14, 8), (168, 28, 8), (168, 56, 8)]
+SIZES += [(168, 14, 16), (168, 14, 32)]
+
+
+def trajectories(n_trials, n_bins, d, seed=0):
+    """Draw smooth random trajectories of about unit variance, for timing."""
+    rng = np.random.default_rng(seed)
+    Z = np.empty((n_trials, n_bins, d))
+    Z[:, 0] = rng.standard_normal((n_trials, d))
+    for k in range(1, n_bins):
+        step = rng.standard_normal((n_trials, d))
+        Z[:, k] = 0.95 * Z[:, k - 1] + np.sqrt(1 - 0.95**2) * step
+    return Z
+
+
+def epoch_seconds(Z, device="cpu", attention=True, n_epochs=3):
+    """Time one epoch of the network of `DiffusionPrior` at its defaults.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n_trials, n_bins, d)
+        Trajectories.
+    device : str, default="cpu"
+        Where to train.
+    attention : bool, default=True
+        Whether the blocks attend; without, only their MLP is left.
+    n_epochs : int, default=3
+        Epochs to take the fastest of, after one to warm up.
+
+    Returns
+    -------
+    seconds : float
+        Time of an epoch, closed form included.
+    """
+    prior = DiffusionPrior()
+    fold = np.arange(len(Z)) % 5
+    form, folds, _ = fit_closed_forms(Z, None, fold, 8, True, True, 0)
+    net = SpatioTemporalDenoiser(
+        *Z.shape[1:],
+        prior.n_channels,
+        prior.n_blocks,
+        prior.n_heads,
+        spatial=attention,
+        temporal=attention,
+        closed_form=form,
+        folds=folds,
+        weighting=prior.weighting,
+    ).to(device)
+    optimizer = torch.optim.AdamW(net.parameters(), prior.learning_rate)
+    generator = torch.Generator(device=device).manual_seed(0)
+    z = torch.tensor(Z, dtype=torch.float32, device=device)
+    index = torch.tensor(fold, device=device)
+    times = []
+    for _ in range(1 + n_epochs):
+        start = perf_counter()
+        order = torch.randperm(len(z), generator=generator, device=device)
+        for rows in order.split(prior.batch_size):
+            optimizer.zero_grad()
+            net.loss(z[rows], index[rows], generator=generator).backward()
+            optimizer.step()
+        if z.is_cuda:
+            torch.cuda.synchronize()
+        times.append(perf_counter() - start)
+    return min(times[1:])
+
+
+def loss_at_published_times(predict, Z, n_times=50, seed=5):
+    """Squared error of the noise, averaged over the published schedule's steps.
+
+    Parameters
+    ----------
+    predict : callable
+        Maps noised trajectories, the step and the share of signal variance to noise.
+    Z : Tensor of shape (n_trials, n_bins, d)
+        Held-out trajectories.
+    n_times : int, default=50
+        Steps to average over.
+    seed : int, default=5
+        Seed of the noise.
+
+    Returns
+    -------
+    loss : float
+        Mean over trials, bins, dims and steps.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    signal, losses = alpha_bars(), []
+    with torch.no_grad():
+        for step in range(0, N_STEPS, N_STEPS // n_times):
+            noise = torch.randn(Z.shape, generator=generator).to(Z)
+            share = signal[step].to(Z)
+            z = share.sqrt() * Z + (1 - share).sqrt() * noise
+            losses.append((predict(z, step, share) - noise).square().mean())
+    return float(torch.stack(losses).mean())
+
+
+def prior_loss(prior, Z):
+    """Loss of a fitted prior at the published schedule's steps."""
+    net = prior.module_
+    z = torch.tensor((Z - prior.mean_) / prior.scale_)
+
+    def predict(z, step, share):
+        time = net.sde.time_at(torch.log(share / (1 - share))[None])
+        return net(z, time.expand(len(z)))
+
+    return loss_at_published_times(predict, z)
+
+
+def scaling_table(device="cpu", sizes=SIZES):
+    """Print how the cost of an epoch grows, and attention's share of it."""
+    print("trials  bins  dims  s/epoch  attention  closed form s")
+    for size in sizes:
+        Z = trajectories(*size)
+        start = perf_counter()
+        DiffusionPrior(max_iter=0, device=device).fit(Z)
+        closed = perf_counter() - start
+        whole = epoch_seconds(Z, device)
+        rest = epoch_seconds(Z, device, attention=False)
+        print(
+            f"{size[0]:6}  {size[1]:4}  {size[2]:4}  {whole:7.3f}  "
+            f"{1 - rest / whole:9.0%}  {closed:13.2f}",
+            flush=True,
+        )
+
+
+def compare_losses(pair, n_epochs, seed=0):
+    """Train both on the source latents of a pair and print held-out losses."""
+    Z = source_latents(pair, seed)
+    n_train = round(0.8 * len(Z))
+    train, held_out = Z[:n_train], Z[n_train:]
+    print(f"{pair}, {n_train} trials to fit, {len(held_out)} held out")
+    for name, max_iter in (("closed form", 0), ("prior", DiffusionPrior().max_iter)):
+        start = perf_counter()
+        prior = DiffusionPrior(max_iter=max_iter, random_state=seed).fit(train)
+        seconds = perf_counter() - start
+        print(f"{name:24} {prior_loss(prior, held_out):.4f} in {seconds:.1f} s")
+    target = torch.tensor(held_out, dtype=torch.float32)
+    start = perf_counter()
+
+    def report(epoch, net):
+        if epoch % 10 == 0:
+            loss = loss_at_published_times(
+                lambda z, step, share: net(z, torch.full((len(z),), step)), target
+            )
+            text = f"published, epoch {epoch}"
+            print(f"{text:24} {loss:.4f} in {perf_counter() - start:.0f} s", flush=True)
+
+    train_published(torch.tensor(train, dtype=torch.float32), n_epochs, report=report)
+
+
+def main(argv=None):
+    """Time, and print the tables."""
+    parser = argparse.ArgumentParser(prog="python -m skerdiff.benchmark.prior_cost")
+    parser.add_argument("--data", choices=PAIRS, default="mihi")
+    parser.add_argument("--published-epochs", type=int, default=0)
+    parser.add_argument("--device", default="cpu", help="for the table")
+    args = parser.parse_args(argv)
+    with limit_threads(2):
+        Z = trajectories(168, 14, 8)
+        ours = epoch_seconds(Z)
+        published = min(train_published(torch.tensor(Z).float(), 2))
+        print(
+            f"s/epoch, 168 trials: {ours:.3f}, published shape {published:.2f}, "
+            f"ratio {published / ours:.0f}\n"
+        )
+        scaling_table(args.device)
+        if args.published_epochs:
+            print()
+            compare_losses(args.data, args.published_epochs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,246 @@
+"""How well the diffusion prior models held-out trajectories.
+
+``python -m skerdiff.benchmark.prior_quality --data mihi --seeds 5``
+"""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+import argparse
+import warnings
+
+import numpy as np
+from scipy.stats import multivariate_normal
+from sklearn.base import BaseEstimator
+from sklearn.covariance import ledoit_wolf
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import GridSearchCV
+
+from ..diffusion import DiffusionPrior
+from ..diffusion._mixture import autoregressive_covariance
+from ..latent import SequentialVAE
+from ..metrics import (
+    cross_correlation_distance,
+    nearest_neighbour_ratio,
+    two_sample_auc,
+    value_distance,
+)
+from ._cross_day import PAIRS, load_pair
+
+N_SAMPLES = 200
+
+
+class GaussianTrajectories(BaseEstimator):
+    """Gaussian of whole trajectories.
+
+    Parameters
+    ----------
+    kind : {"ledoit-wolf", "var"}
+        Covariance shrunk as by Ledoit and Wolf; or that of a first-order vector
+        autoregression about the mean trajectory.
+    """
+
+    def __init__(self, kind="ledoit-wolf"):
+        self.kind = kind
+
+    def fit(self, Z, y=None):
+        """Estimate mean and covariance."""
+        mean = Z.mean(0)
+        if self.kind == "var":
+            covariance = autoregressive_covariance(Z - mean, True, True)[0]
+        else:
+            covariance = ledoit_wolf(Z.reshape(len(Z), -1))[0]
+        self.density_ = multivariate_normal(mean.ravel(), covariance)
+        return self
+
+    def score_samples(self, Z):
+        """Log-likelihood of each trajectory."""
+        return self.density_.logpdf(Z.reshape(len(Z), -1))
+
+    def sample(self, n_samples, random_state):
+        """Draw flattened trajectories."""
+        return self.density_.rvs(n_samples, random_state=random_state)
+
+
+class MixtureTrajectories(BaseEstimator):
+    """scikit-learn's mixture of Gaussians, its settings cross-validated.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of its initialisation.
+    """
+
+    def __init__(self, seed=0):
+        self.seed = seed
+
+    def fit(self, Z, y=None):
+        """Choose and fit."""
+        grid = {
+            "n_components": [1, 2, 4, 6, 8, 10],
+            "covariance_type": ["full", "tied", "diag"],
+            "reg_covar": [1e-3, 3e-3, 1e-2, 3e-2, 1e-1],
+        }
+        mixture = GaussianMixture(random_state=self.seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            search = GridSearchCV(mixture, grid, cv=4).fit(Z.reshape(len(Z), -1))
+        self.mixture_ = search.best_estimator_
+        return self
+
+    def score_samples(self, Z):
+        """Log-likelihood of each trajectory."""
+        return self.mixture_.score_samples(Z.reshape(len(Z), -1))
+
+    def sample(self, n_samples, random_state):
+        """Draw flattened trajectories."""
+        return self.mixture_.sample(n_samples)[0]
+
+
+def models(seed):
+    """Models to compare, by name."""
+    priors = {
+        "prior": {},
+        "prior, closed form alone": {"max_iter": 0},
+        "prior, network alone": {"n_clusters": 0},
+        "prior w/o S": {"spatial": False},
+        "prior w/o T": {"temporal": False},
+    }
+    return {
+        "Gaussian": GaussianTrajectories(),
+        "Gaussian mixture": MixtureTrajectories(seed),
+        "VAR(1)": GaussianTrajectories("var"),
+    } | {name: DiffusionPrior(random_state=seed, **p) for name, p in priors.items()}
+
+
+def source_latents(pair, seed):
+    """Latents of a pair's source session, standardised, shuffled by trial.
+
+    Parameters
+    ----------
+    pair : str
+        Name of the pair, see `load_pair`.
+    seed : int
+        Seed of the order of the trials and of the latent-variable model, which sees all
+        of them.
+
+    Returns
+    -------
+    Z : ndarray of shape (n_trials, n_bins, n_components)
+        Latents.
+    """
+    data = load_pair(pair, seed)
+    source = data.trials.session == data.trials.source
+    X = data.trials[data.trials.source]
+    Z = SequentialVAE(random_state=seed).fit(X, data.y[source]).transform(X)
+    Z = np.asarray(Z, np.float64)
+    return (Z - Z.mean((0, 1))) / Z.std((0, 1))
+
+
+def prior_quality(Z, seed=0, names=None, train_share=0.8):
+    """Compare models on trajectories held out by trial.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n_trials, n_bins, n_components)
+        Shuffled trajectories.
+    seed : int, default=0
+        Seed of the models.
+    names : list of str, default=None
+        Models to compare; None for all.
+    train_share : float, default=0.8
+        Share of the trials to fit to; the others are scored.
+
+    Returns
+    -------
+    rows : list of dict
+        Per model ``model``; ``log_likelihood`` of held-out trials in nats per
+        coordinate; ``denoising_error`` (priors only); ``value`` and ``correlation``,
+        distances between samples and held-out trials; ``auc`` between them; and
+        ``neighbour``, the nearest-neighbour ratio. A row ``real`` compares the training
+        trials in place of samples.
+    """
+    n_train = round(train_share * len(Z))
+    train, held_out = Z[:n_train], Z[n_train:]
+    rows = []
+
+    def add(name, sampled, **more):
+        few = sampled[: len(held_out)]
+        rows.append(
+            {
+                "model": name,
+                "value": value_distance(held_out, sampled),
+                "correlation": cross_correlation_distance(held_out, sampled),
+                "auc": two_sample_auc(held_out, few, random_state=seed),
+            }
+            | more
+        )
+
+    add("real", train)
+    for name, model in models(seed).items():
+        if names is not None and name not in names:
+            continue
+        model.fit(train)
+        more = {"log_likelihood": model.score_samples(held_out).mean() / Z[0].size}
+        if isinstance(model, DiffusionPrior):
+            more["denoising_error"] = model.denoising_error(held_out).mean()
+        sampled = model.sample(N_SAMPLES, random_state=seed).reshape(-1, *Z.shape[1:])
+        more["neighbour"] = nearest_neighbour_ratio(train, held_out, sampled)
+        add(name, sampled, **more)
+    return rows
+
+
+def table(rows):
+    """Lay out means over seeds, with the spread and the worst of the likelihood.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Rows of `prior_quality`, of one or more seeds.
+
+    Returns
+    -------
+    text : str
+        One line per model.
+    """
+    names = list(dict.fromkeys(row["model"] for row in rows))
+    columns = ("denoising_error", "value", "correlation", "auc", "neighbour")
+    head = f"{'':26}    LL     sd  worst  denoising  value  corr.    AUC     NN"
+    lines = [head]
+    for name in names:
+        mine = [row for row in rows if row["model"] == name]
+        text = f"{name:26}"
+        found = np.array([row.get("log_likelihood", np.nan) for row in mine])
+        spread = found.std(ddof=1) if len(found) > 1 else np.nan
+        for value in (found.mean(), spread, found.min()):
+            text += f" {value:6.3f}" if np.isfinite(value) else f" {'':6}"
+        for column, width in zip(columns, (10, 6, 6, 6, 6)):
+            value = np.mean([row.get(column, np.nan) for row in mine])
+            digits = 4 if column == "denoising_error" else 3
+            shown = f"{value:{width}.{digits}f}" if np.isfinite(value) else " " * width
+            text += f" {shown}"
+        lines.append(text)
+    return "\n".join(lines)
+
+
+def main(argv=None):
+    """Fit the models and print one table per data set."""
+    parser = argparse.ArgumentParser(prog="python -m skerdiff.benchmark.prior_quality")
+    parser.add_argument("--data", nargs="+", choices=PAIRS, default=["mihi"])
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds")
+    parser.add_argument("--models", nargs="+", choices=models(0), default=None)
+    args = parser.parse_args(argv)
+    for pair in args.data:
+        rows = []
+        for seed in range(args.seeds):
+            found = prior_quality(source_latents(pair, seed), seed, args.models)
+            rows += found
+            scores = [r for r in found if "log_likelihood" in r]
+            parts = [f"{r['model']} {r['log_likelihood']:.3f}" for r in scores]
+            print(f"{pair} seed {seed}: {', '.join(parts)}", flush=True)
+        print(f"\n{pair}, source latents, {args.seeds} seeds\n{table(rows)}\n")
+
+
+if __name__ == "__main__":
+    main()

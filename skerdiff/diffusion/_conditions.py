@@ -1,0 +1,117 @@
+"""What a diffusion model is conditioned on: behaviour per bin, or a class per trial."""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+import numpy as np
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d
+
+CONDITIONS = ("none", "concat", "label")
+
+
+class NoCondition:
+    """Nothing; `fit` and `encode` do not look at y."""
+
+    n_inputs = 0
+
+    def fit(self, y):
+        """Return None, for no condition."""
+        return None
+
+    def read(self, estimator, y, Z, form, used):
+        """Return None, whatever y."""
+        return None
+
+    def encode(self, y):
+        """Return None, for no condition."""
+        return None
+
+
+class BehaviourCondition:
+    """Behaviour per bin, standardised by the training trials."""
+
+    def read(self, estimator, y, Z, form, used):
+        """Validate y and return (n_used, n_bins, n_outputs)."""
+        return estimator._check_y(y, Z, form, used).astype(np.float64)
+
+    def fit(self, y):
+        """Learn mean and scale, and encode."""
+        self.mean, self.scale = y.mean((0, 1)), y.std((0, 1))
+        # a constant has a spread of rounding errors
+        self.scale[self.scale < 1e-10 * (1.0 + np.abs(self.mean))] = 1.0
+        self.n_inputs = y.shape[2]
+        return self.encode(y)
+
+    def encode(self, y):
+        """Standardise (n, n_bins, n_outputs)."""
+        if y.shape[2] != self.n_inputs:
+            raise ValueError(
+                f"y has {y.shape[2]} outputs per bin, but the prior was fitted on "
+                f"{self.n_inputs}."
+            )
+        return (y - self.mean) / self.scale
+
+
+class LabelCondition:
+    """A class per trial, as a one-hot row."""
+
+    def read(self, estimator, y, Z, form, used):
+        """Validate y and return the labels of the trials in use, (n_used,)."""
+        n_trials = len(Z)
+        y = np.asarray(y)
+        if form.kind == "rows" and len(y) == n_trials * Z.shape[1] != n_trials:
+            y = column_or_1d(y).reshape(n_trials, -1)
+            if (y != y[:, :1]).any():
+                raise ValueError(
+                    "condition='label' takes one label per trial: all rows (bins) of a "
+                    "trial must carry the same."
+                )
+            y = y[:, 0]
+        if y.shape not in {(n_trials,), (n_trials, 1)}:
+            raise ValueError(
+                "condition='label' takes one label per trial, y of shape "
+                f"({n_trials},), got {y.shape}. For behaviour per bin use "
+                "condition='concat'."
+            )
+        return y.ravel()[used]
+
+    def fit(self, y):
+        """Learn the classes, and encode."""
+        check_classification_targets(y)
+        self.classes = np.unique(y)
+        self.n_inputs = len(self.classes)
+        return self.encode(y)
+
+    def encode(self, y):
+        """One-hot rows (n, n_classes)."""
+        unknown = np.setdiff1d(y, self.classes)
+        if len(unknown):
+            raise ValueError(
+                f"Labels {unknown.tolist()} were not seen in fit; the prior knows "
+                f"{self.classes.tolist()}."
+            )
+        return (y[:, None] == self.classes).astype(np.float64)
+
+
+def make_condition(kind: str):
+    """Make the object that reads and encodes conditions of a kind."""
+    kinds = (NoCondition, BehaviourCondition, LabelCondition)
+    return dict(zip(CONDITIONS, kinds))[kind]()
+
+
+def as_denoiser(net, condition, guidance: float = 1.0):
+    """Turn a conditional network into a function of z and t.
+
+    Classifier-free guidance (Ho and Salimans, 2022): the prediction without the
+    condition plus `guidance` times what the condition changes. 1 is the conditional
+    model, 0 the unconditional one.
+    """
+    if condition is None or guidance == 1.0:
+        return lambda z, t: net(z, t, condition)
+
+    def guided(z, t):
+        free = net(z, t)
+        return free + guidance * (net(z, t, condition) - free)
+
+    return guided
