@@ -110,9 +110,10 @@ class DiffusionPrior(TrajectoryDensity, TrialEstimator):
         Relative and absolute tolerance per step of ``"adaptive"``.
     probes : {"rademacher", "gaussian"}, default="rademacher"
         Distribution of the random probes of the Hutchinson-Skilling divergence.
-    n_probes : int, default=8
-        Number of probes in `score_samples`, the same for every trial. 0 takes the exact
-        divergence, at a cost that grows with n_bins * n_components.
+    n_probes : int, default=2
+        Number of probes in `score_samples`, the same for every trial. They meet only
+        what the network adds: the closed form's divergence is exact. 0 takes the exact
+        divergence of both, at a cost that grows with n_bins * n_components.
     trial_length : int, default=None
         For 2-D input, the number of consecutive rows (bins) of a trial.
     device : str or torch.device, default="auto"
@@ -152,16 +153,18 @@ class DiffusionPrior(TrajectoryDensity, TrialEstimator):
     See Also
     --------
     skerdiff.ERDiffAligner : Aligns sessions under this prior.
-    trajectory_distances : Compare samples with held-out trajectories.
+    skerdiff.metrics.two_sample_auc : Tells samples from held-out trajectories.
 
     Notes
     -----
     Differences from the published code: continuous diffusion time in stratified
     batches; standardised latents; the closed-form mixture, which the network sees
     fitted without the trial at hand; attention over dims, attention over bins and MLP
-    side by side, modulated by diffusion time. `score_samples` is the likelihood of the
-    probability-flow ODE from the smallest diffusion time (1e-3), `evidence_bound` that
-    of the reverse SDE; the two agree for the exact score only.
+    side by side, modulated by diffusion time. In one block a token hears of its bin and
+    of its dim, and of the rest of the trial through the closed form's guess of the
+    clean trajectory. `score_samples` is the likelihood of the probability-flow ODE from
+    the smallest diffusion time (1e-3), `evidence_bound` that of the reverse SDE; with
+    anything but the exact score they are those of different densities.
 
     References
     ----------
@@ -239,7 +242,7 @@ class DiffusionPrior(TrajectoryDensity, TrialEstimator):
         n_steps=32,
         tolerance=1e-5,
         probes="rademacher",
-        n_probes=8,
+        n_probes=2,
         trial_length=None,
         device="auto",
         random_state=None,
