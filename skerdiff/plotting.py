@@ -152,6 +152,10 @@ def plot_trajectories(panels, *, fig=None):
     panels = {title: np.asarray(Z) for title, Z in panels.items()}
     first = next(iter(panels.values()))
     for title, Z in panels.items():
+        if Z.ndim == 3 and Z.shape[2] < 2:
+            raise ValueError(
+                f"panel {title!r} needs two latent dims or more to draw, got one."
+            )
         if Z.ndim != 3 or Z.shape[2] != first.shape[-1]:
             raise ValueError(
                 f"panel {title!r} needs latents of shape (n_trials, n_bins, "
@@ -212,14 +216,16 @@ def plot_denoising_strip(
         If times do not fall or lie outside [0, 1].
     """
     times = list(times)
+    if not times:
+        raise ValueError("times holds no diffusion time.")
     if any(late >= early for early, late in zip(times, times[1:])):
         raise ValueError(f"times must fall, got {times}.")
     rng = check_random_state(random_state)
     noise = rng.standard_normal((n_samples, prior.n_bins_, prior.n_features_in_))
     clean = prior.decode(noise)
-    panels = {f"t = {t:g}": prior.invert(clean, t_stop=t) for t in times}
+    panels = {f"t = {t}": prior.invert(clean, t_stop=t) for t in times}
     fig = _pyplot().figure(figsize=(2.1 * len(times), 2.6), layout="constrained")
-    _draw_panels(fig, panels, panels[f"t = {times[-1]:g}"])
+    _draw_panels(fig, panels, panels[f"t = {times[-1]}"])
     for ax in fig.axes:
         ax.set(xlabel="", ylabel="", xticks=[], yticks=[])
     return fig

@@ -38,7 +38,7 @@ def test_every_trajectory_is_drawn_on_shared_axes(Z):
 def test_strip_has_a_panel_per_time_and_ends_clean(Z):
     prior = DiffusionPrior(max_iter=0, random_state=0).fit(Z)
     fig = plot_denoising_strip(prior, 4, times=(1.0, 0.3, 0.0), random_state=0)
-    assert [ax.get_title() for ax in fig.axes] == ["t = 1", "t = 0.3", "t = 0"]
+    assert [ax.get_title() for ax in fig.axes] == ["t = 1.0", "t = 0.3", "t = 0.0"]
     assert all(len(ax.lines) == 8 for ax in fig.axes)
     again = plot_denoising_strip(prior, 4, times=(1.0, 0.0), random_state=0)
     np.testing.assert_array_equal(
@@ -57,6 +57,8 @@ def test_invalid_panels_raise(Z):
         plot_trajectories({})
     with pytest.raises(ValueError, match=r"panel 'b' needs latents of shape"):
         plot_trajectories({"a": Z, "b": Z[..., :2]})
+    with pytest.raises(ValueError, match="panel 'a' needs two latent dims"):
+        plot_trajectories({"a": Z[..., :1]})
     with pytest.raises(ValueError, match="times must fall"):
         plot_denoising_strip(None, times=(0.1, 0.5))
     with pytest.raises(ValueError, match="reference='c' is not among"):

@@ -95,6 +95,15 @@ def test_auc_is_one_half_for_one_kind_and_one_for_two():
     assert two_sample_auc(walks(60, 0), 3 * noise(60, 1), random_state=0) > 0.95
 
 
+def test_auc_scores_each_fold_by_its_own_classifier():
+    # a generator that moves on with every split must not mix up the folds
+    Z, other = noise(40), noise(40, 1) + 0.4
+    rng = np.random.RandomState(0)
+    seeded = [two_sample_auc(Z, other, random_state=s) for s in range(6)]
+    moving = [two_sample_auc(Z, other, random_state=rng) for _ in range(6)]
+    assert np.mean(moving) == pytest.approx(np.mean(seeded), abs=0.03)
+
+
 def test_auc_takes_any_classifier():
     Z, other = noise(40), noise(40, 1) + 0.5
     linear = LogisticRegression(C=0.01)
@@ -136,7 +145,7 @@ def test_invalid_trajectories_raise(metric):
 
 def test_invalid_settings_raise():
     Z = walks(10)
-    with pytest.raises(ValueError, match="max_lag=11 must lie between 0 and"):
+    with pytest.raises(ValueError, match="max_lag=11 must be an integer between"):
         cross_correlation_distance(Z, Z, max_lag=11)
     with pytest.raises(ValueError, match="single latent dim"):
         cross_correlation_distance(Z[..., :1], Z[..., :1], max_lag=0)

@@ -95,6 +95,7 @@ class MixtureTrajectories(BaseEstimator):
 
     def sample(self, n_samples, random_state):
         """Draw flattened trajectories."""
+        self.mixture_.set_params(random_state=random_state)
         return self.mixture_.sample(n_samples)[0]
 
 
@@ -122,8 +123,8 @@ def source_latents(pair, seed):
     pair : str
         Name of the pair, see `load_pair`.
     seed : int
-        Seed of the order of the trials and of the latent-variable model, which sees all
-        of them.
+        Seed of the order of the trials and of the latent-variable model. It sees all of
+        them, also those that are held out later.
 
     Returns
     -------

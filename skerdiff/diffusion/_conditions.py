@@ -4,6 +4,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
@@ -37,10 +38,8 @@ class BehaviourCondition:
 
     def fit(self, y):
         """Learn mean and scale, and encode."""
-        self.mean, self.scale = y.mean((0, 1)), y.std((0, 1))
-        # a constant has a spread of rounding errors
-        self.scale[self.scale < 1e-10 * (1.0 + np.abs(self.mean))] = 1.0
         self.n_inputs = y.shape[2]
+        self.scaler = StandardScaler().fit(y.reshape(-1, self.n_inputs))
         return self.encode(y)
 
     def encode(self, y):
@@ -50,7 +49,7 @@ class BehaviourCondition:
                 f"y has {y.shape[2]} outputs per bin, but the prior was fitted on "
                 f"{self.n_inputs}."
             )
-        return (y - self.mean) / self.scale
+        return (y - self.scaler.mean_) / self.scaler.scale_
 
 
 class LabelCondition:

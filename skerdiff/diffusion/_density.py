@@ -15,11 +15,12 @@ from ..base import Form
 from ..trials import Trials
 from ..utils._random import derive_seed, draw_seed, make_generator, numpy_generator
 from ..utils._torch import as_tensor, limit_threads
-from ._conditions import as_denoiser
+from ._conditions import NoCondition, as_denoiser
 from ._divergence import draw_probes, exact_divergence, hutchinson_divergence
 from ._likelihood import (
     adaptive_log_likelihood,
     evidence_bound,
+    paired_lengths,
     probability_flow_log_likelihood,
 )
 from ._objectives import denoising_loss
@@ -56,8 +57,8 @@ class TrajectoryDensity(DensityMixin):
             Number of trajectories.
         y : array-like of shape (n_samples, n_bins, n_outputs) or (n_samples,), \
                 default=None
-            Behaviour or labels to condition on, as `condition` says. None draws from
-            the unconditional model.
+            Behaviour or labels to condition on, as `condition` says; not read by an
+            unconditional prior. None draws from the unconditional model.
         solver : {"dpm2", "heun", "ddim", "ancestral"}, default="dpm2"
             ``"dpm2"`` (DPM-Solver-2, Lu et al., 2022) and ``"heun"`` (Karras et al.,
             2022) follow the probability flow in second order; ``"ddim"`` (Song, Meng
@@ -85,6 +86,11 @@ class TrajectoryDensity(DensityMixin):
         """
         check_is_fitted(self)
         _check_count("n_samples", n_samples)
+        if y is not None and np.shape(y)[:1] != (n_samples,):
+            raise ValueError(
+                f"y must hold the condition of each of n_samples={n_samples} "
+                f"trajectories, got shape {np.shape(y)}."
+            )
         _check_solver(solver, SOLVERS)
         seed = self._seed if random_state is None else draw_seed(random_state)
         rng = numpy_generator(derive_seed(seed, "sample"))
@@ -183,6 +189,7 @@ class TrajectoryDensity(DensityMixin):
             Log-likelihood in nats per trial, in the units of Z.
         """
         z, form, Z = self._standardise(Z)
+        self._validate_params()  # integrator and probes may have been set since fit
         divergence = exact_divergence
         if self.n_probes:
             generator = make_generator(derive_seed(self._seed, "probes"))
@@ -250,9 +257,7 @@ class TrajectoryDensity(DensityMixin):
         u = (u + torch.arange(n_times, dtype=z.dtype) / n_times) % 1.0
         times = sde.time_at(ends[0] + u * (ends[1] - ends[0]))
         noises = torch.randn(n_times, *z.shape[1:], generator=generator, dtype=z.dtype)
-        # all of the same length: most of the error's variance is in that of the noise
-        size = noises.square().mean(dim=(1, 2), keepdim=True).sqrt()
-        noises = noises / size
+        noises = paired_lengths(noises, generator)
 
         def run(part, condition):
             denoiser = as_denoiser(self.module_, condition)
@@ -281,6 +286,8 @@ class TrajectoryDensity(DensityMixin):
         z, form, Z = self._standardise(Z)
         times = (np.arange(60) + 0.5) / 60 if t is None else np.atleast_1d(t)
         times = [max(_check_time("t", time), T_MIN) for time in times]
+        if not times:
+            raise ValueError("t holds no diffusion time.")
         generator = make_generator(derive_seed(self._seed, "error"))
         noises = torch.randn(
             len(times), *z.shape[1:], generator=generator, dtype=z.dtype
@@ -329,11 +336,16 @@ class TrajectoryDensity(DensityMixin):
     def _denoiser(self, y, Z, form, guidance):
         if not isinstance(guidance, numbers.Real) or not np.isfinite(guidance):
             raise ValueError(f"guidance must be a finite number, got {guidance!r}.")
+        if guidance != 1.0 and (y is None or isinstance(self._condition, NoCondition)):
+            raise ValueError(
+                f"guidance={guidance} weighs a condition, but there is none: fit the "
+                "prior with condition='concat' or 'label' and give y."
+            )
         return as_denoiser(self.module_, self._encode(y, Z, form), float(guidance))
 
     def _encode(self, y, Z, form):
         """Condition of each trial as a tensor, None for none."""
-        if y is None or self.condition == "none":
+        if y is None or isinstance(self._condition, NoCondition):
             return None
         used = np.ones(len(Z), bool)
         y = self._condition.read(self, y, Z, form, used)

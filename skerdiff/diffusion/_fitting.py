@@ -15,7 +15,7 @@ from ._sde import DiffusionSDE
 
 _N_FOLDS = 5
 _MIN_VALIDATION = 4  # fewer held-out trials say too little to stop by
-_VALIDATION_DRAWS = 16  # noise draws per held-out trial
+_VALIDATION_ROWS = 128  # trials times noise draws, about
 
 
 def split_trials(n_trials: int, validation_fraction: float, seed: int):
@@ -105,7 +105,9 @@ def fit_denoiser(prior, Z, condition, fold, valid, seed, device):
     }
     valid, held_out = torch.tensor(valid), None
     if valid.any():
-        held_out = [a[valid].repeat_interleave(_VALIDATION_DRAWS, 0) for a in tensors]
+        n_draws = max(1, round(_VALIDATION_ROWS / int(valid.sum())))
+        # whole copies one after the other: every trial is seen at all diffusion times
+        held_out = [a[valid].repeat(n_draws, *[1] * (a.ndim - 1)) for a in tensors]
     module, history = train_module(
         SpatioTemporalDenoiser,
         settings,

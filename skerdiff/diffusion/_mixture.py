@@ -21,7 +21,7 @@ from sklearn.covariance import ledoit_wolf
 CLUSTERS = (1, 2, 4, 8, 16)  # numbers of clusters to choose from
 SHRINKAGES = np.array([0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0])
 _PER_CLUSTER = 8  # fewest trials per cluster, on average
-_FLOOR = 1e-4  # variance added to all, about the noise at the smallest diffusion time
+_FLOOR = 1e-4  # variance added to T, about the noise at the smallest diffusion time
 
 
 @dataclass
@@ -220,11 +220,16 @@ def fit_mixtures(Z, fold, n_clusters, spatial, temporal, seed):
     """
     settings = (spatial, temporal, seed)
     n_folds = int(fold.max()) + 1
+    smallest = len(Z) - (np.bincount(fold).max() if n_folds > 1 else 0)
+    if n_clusters != "auto" and n_clusters > smallest:
+        raise ValueError(
+            f"n_clusters={n_clusters} is more than the {smallest} trials that "
+            f"cross-validation leaves of {len(Z)}. Take fewer, or 'auto'."
+        )
     if n_folds < 2:
         k = 1 if n_clusters == "auto" else n_clusters
         mixture = Clustering(Z, k, *settings).mixture(0.5)
         return mixture, [mixture]
-    smallest = len(Z) - np.bincount(fold).max()
     candidates = [n_clusters]
     if n_clusters == "auto":
         candidates = [k for k in CLUSTERS if k == 1 or k * _PER_CLUSTER <= smallest]

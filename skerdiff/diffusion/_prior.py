@@ -7,6 +7,7 @@ import numbers
 
 import numpy as np
 import torch
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..base import TrialEstimator
@@ -91,9 +92,9 @@ class DiffusionPrior(TrajectoryDensity, TrialEstimator):
         Step size of AdamW.
     batch_size : int, default=16
         Trials per batch.
-    max_iter : int, default=100
+    max_iter : int, default=60
         Most epochs. 0 keeps the closed form alone.
-    patience : int, default=50
+    patience : int, default=30
         Epochs without a better loss on the validation trials before stopping. The best
         epoch is kept; where none is better than the closed form, that.
     validation_fraction : float, default=0.1
@@ -234,8 +235,8 @@ class DiffusionPrior(TrajectoryDensity, TrialEstimator):
         n_heads=8,
         learning_rate=1.5e-3,
         batch_size=16,
-        max_iter=100,
-        patience=50,
+        max_iter=60,
+        patience=30,
         validation_fraction=0.1,
         ema_decay=0.99,
         integrator="rk4",
@@ -296,9 +297,9 @@ class DiffusionPrior(TrajectoryDensity, TrialEstimator):
         Raises
         ------
         ValueError
-            If there are fewer than two trials, if latents are not finite, if `n_heads`
-            does not divide `n_channels`, or if a condition is asked for and y does not
-            hold it.
+            If there are fewer than two trials, or than `n_clusters`, if latents are not
+            finite, if `n_heads` does not divide `n_channels` or that is odd, or if a
+            condition is asked for and y does not hold it.
         """
         self._validate_params()
         device = resolve_device(self.device)
@@ -306,6 +307,8 @@ class DiffusionPrior(TrajectoryDensity, TrialEstimator):
             raise ValueError(
                 f"n_heads={self.n_heads} must divide n_channels={self.n_channels}."
             )
+        if self.n_channels % 2:
+            raise ValueError(f"n_channels={self.n_channels} must be even.")
         Z, form = self._check_X(Z, reset=True, min_trials=2)
         used = Z.is_source if isinstance(Z, Trials) else np.ones(len(Z), bool)
         condition = make_condition(self.condition)
@@ -320,9 +323,8 @@ class DiffusionPrior(TrajectoryDensity, TrialEstimator):
         given = condition.fit(y)
         seed = draw_seed(self.random_state)
         Z = Z.astype(np.float64)
-        mean, scale = Z.mean((0, 1)), Z.std((0, 1))
-        # a constant has a spread of rounding errors
-        scale[scale < 1e-10 * (1.0 + np.abs(mean))] = 1.0
+        scaler = StandardScaler().fit(Z.reshape(-1, Z.shape[2]))
+        mean, scale = scaler.mean_, scaler.scale_
         standard = (Z - mean) / scale
         fold, valid = split_trials(len(Z), self.validation_fraction, seed)
         module, history, n_clusters = fit_denoiser(

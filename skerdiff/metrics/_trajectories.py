@@ -3,6 +3,8 @@
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
+import numbers
+
 import numpy as np
 from scipy.spatial.distance import cdist
 from scipy.stats import wasserstein_distance
@@ -137,9 +139,10 @@ def cross_correlation_distance(Z, Z_other, *, max_lag=1):
     True
     """
     Z, Z_other = _check_pair(Z, Z_other)
-    if not 0 <= max_lag <= Z.shape[1] - 2:
+    if not isinstance(max_lag, numbers.Integral) or not 0 <= max_lag <= Z.shape[1] - 2:
         raise ValueError(
-            f"max_lag={max_lag} must lie between 0 and n_bins - 2 = {Z.shape[1] - 2}."
+            f"max_lag={max_lag} must be an integer between 0 and n_bins - 2 = "
+            f"{Z.shape[1] - 2}."
         )
     if max_lag == 0 and Z.shape[2] == 1:
         raise ValueError("A single latent dim has correlations from max_lag=1 on.")
@@ -199,6 +202,7 @@ def two_sample_auc(Z, Z_other, *, classifier=None, cv=5, random_state=None):
     X = np.concatenate([Z, Z_other]).reshape(len(Z) + len(Z_other), -1)
     y = np.repeat([0, 1], [len(Z), len(Z_other)])
     folds = StratifiedKFold(cv, shuffle=True, random_state=random_state)
+    folds = list(folds.split(X, y))  # the same for the scores and their areas
     method = "decision_function"
     if not hasattr(classifier, method):
         method = "predict_proba"
@@ -206,7 +210,7 @@ def two_sample_auc(Z, Z_other, *, classifier=None, cv=5, random_state=None):
     # each fold has a classifier of its own: only its own scores can be compared
     areas = [
         roc_auc_score(y[test], scores[test].reshape(len(test), -1)[:, -1])
-        for _, test in folds.split(X, y)
+        for _, test in folds
     ]
     return float(np.mean(areas))
 

@@ -5,12 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from scipy.stats import multivariate_normal
+from scipy.stats import kstest, multivariate_normal
 
 from skerdiff.diffusion import _likelihood
 from skerdiff.diffusion._likelihood import (
     adaptive_log_likelihood,
     evidence_bound,
+    paired_lengths,
     probability_flow_log_likelihood,
 )
 from skerdiff.diffusion._sde import SCHEDULES, SDES, T_MIN, DiffusionSDE, time_grid
@@ -262,3 +263,18 @@ def test_bounds_of_two_trials_differ_by_what_depends_on_them(sde):
         parts.append(-0.5 * (a1 * one).square().sum() - 0.5 * span * sum(error) / 20)
     out = evidence_bound(denoiser, sde, z, times, noises)
     torch.testing.assert_close(out[0] - out[1], parts[0] - parts[1])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (4, 2)])
+def test_paired_lengths_leave_standard_normal_noise(shape):
+    generator = torch.Generator().manual_seed(0)
+    noises = torch.randn(4001, *shape, generator=generator, dtype=torch.float64)
+    paired = paired_lengths(noises, generator)
+    assert kstest(paired.flatten().numpy(), "norm").pvalue > 1e-3
+    assert (paired * noises >= 0).all()
+    length = paired.square().sum(dim=(1, 2))
+    pairs = length[:-1].view(-1, 2)
+    if shape == (4, 2):
+        # a mean squared error hardly varies any more
+        assert pairs.mean(1).var() < 0.1 * length.var() / 2
+    assert torch.corrcoef(pairs.T)[0, 1] < -0.4

@@ -7,6 +7,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from skerdiff import DiffusionPrior
+from skerdiff.diffusion._denoiser import SpatioTemporalDenoiser
 from skerdiff.diffusion._sde import DiffusionSDE
 
 N_BINS, D = 14, 4
@@ -331,3 +332,20 @@ def test_invalid_use_says_what_is_wrong(fitted):
     for t in (-0.1, 1.5, [0.2, np.nan], "early"):
         with pytest.raises(ValueError, match=r"t must be a diffusion time in \[0, 1\]"):
             prior.denoising_error(Z, t=t)
+
+
+def test_every_validation_trial_is_seen_at_all_times(monkeypatch):
+    seen = []
+
+    def keep(self, z, fold, *, generator):
+        seen.append(z)
+        return z.mean() + self.out.sum()
+
+    monkeypatch.setattr(SpatioTemporalDenoiser, "loss", keep)
+    *_, Z = process(60, 1)
+    make_prior(max_iter=1, validation_fraction=0.1).fit(Z)
+    held_out = max(seen, key=len)
+    n_trials = 6
+    # copies follow each other: row i and row i + n_trials are the same trial
+    assert torch.equal(held_out[:n_trials], held_out[n_trials : 2 * n_trials])
+    assert len(held_out) >= 100
