@@ -276,5 +276,5 @@ def test_paired_lengths_leave_standard_normal_noise(shape):
     pairs = length[:-1].view(-1, 2)
     if shape == (4, 2):
         # a mean squared error hardly varies any more
-        assert pairs.mean(1).var() < 0.1 * length.var() / 2
+        assert pairs.mean(1).var() < 0.25 * length.var() / 2
     assert torch.corrcoef(pairs.T)[0, 1] < -0.4
