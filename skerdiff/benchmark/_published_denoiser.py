@@ -86,7 +86,7 @@ class PublishedDenoiser(nn.Module):
 
 
 def train_published(Z, n_epochs, *, batch_size=16, seed=0, report=None):
-    """Train the published denoiser as its code does.
+    """Train the published shape with the published objective and step size.
 
     Parameters
     ----------

@@ -64,7 +64,7 @@ class GaussianTrajectories(BaseEstimator):
 
 
 class MixtureTrajectories(BaseEstimator):
-    """scikit-learn's mixture of Gaussians, its settings cross-validated.
+    """Mixture of Gaussians, its settings cross-validated.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ class MixtureTrajectories(BaseEstimator):
 
 
 def models(seed):
-    """Models to compare, by name."""
+    """List the models to compare, by name."""
     priors = {
         "prior": {},
         "prior, closed form alone": {"max_iter": 0},

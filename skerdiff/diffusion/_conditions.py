@@ -12,7 +12,7 @@ CONDITIONS = ("none", "concat", "label")
 
 
 class NoCondition:
-    """Nothing; `fit` and `encode` do not look at y."""
+    """Nothing; y is not looked at."""
 
     n_inputs = 0
 
@@ -22,10 +22,6 @@ class NoCondition:
 
     def read(self, estimator, y, Z, form, used):
         """Return None, whatever y."""
-        return None
-
-    def encode(self, y):
-        """Return None, for no condition."""
         return None
 
 

@@ -81,8 +81,12 @@ def adaptive_log_likelihood(
 
     Parameters
     ----------
-    noise_and_trace, sde, z
+    noise_and_trace : callable
         See `probability_flow_log_likelihood`.
+    sde : DiffusionSDE
+        The diffusion.
+    z : Tensor of shape (n, n_bins, d)
+        Trajectories.
     tolerance : float
         Relative and absolute tolerance per step.
 
@@ -165,8 +169,10 @@ def evidence_bound(denoiser, sde: DiffusionSDE, z: Tensor, times, noises) -> Ten
     ----------
     denoiser : callable
         Maps z_t (n, n_bins, d) and t (n,) to the noise.
-    sde, z
-        See `probability_flow_log_likelihood`.
+    sde : DiffusionSDE
+        The diffusion.
+    z : Tensor of shape (n, n_bins, d)
+        Trajectories.
     times : Tensor of shape (n_times,)
         Diffusion times, evenly spread in log SNR.
     noises : Tensor of shape (n_times, n_bins, d)

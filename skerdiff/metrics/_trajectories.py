@@ -35,6 +35,11 @@ def _check_pair(Z, Z_other, names=("Z", "Z_other")):
     return arrays
 
 
+def _spread(Z):
+    """Standard deviation of each latent dim; 1 for a constant one."""
+    return StandardScaler().fit(Z.reshape(-1, Z.shape[2])).scale_
+
+
 def value_distance(Z, Z_other):
     """Distance between the value distributions of each latent dim.
 
@@ -69,11 +74,9 @@ def value_distance(Z, Z_other):
     1.0
     """
     Z, Z_other = _check_pair(Z, Z_other)
-    scale = Z.std((0, 1))
-    scale[scale == 0] = 1.0
     distances = [
         wasserstein_distance(a.ravel(), b.ravel()) / s
-        for a, b, s in zip(Z.transpose(2, 0, 1), Z_other.transpose(2, 0, 1), scale)
+        for a, b, s in zip(Z.transpose(2, 0, 1), Z_other.transpose(2, 0, 1), _spread(Z))
     ]
     return float(np.mean(distances))
 
@@ -253,8 +256,7 @@ def nearest_neighbour_ratio(Z_train, Z_held_out, Z_sampled):
     names = ("Z_train", "Z_held_out")
     train, held_out = _check_pair(Z_train, Z_held_out, names)
     _, sampled = _check_pair(train, Z_sampled, ("Z_train", "Z_sampled"))
-    scale = train.std((0, 1))
-    scale[scale == 0] = 1.0
+    scale = _spread(train)
     train, held_out, sampled = (
         (a / scale).reshape(len(a), -1) for a in (train, held_out, sampled)
     )

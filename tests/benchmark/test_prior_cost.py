@@ -69,6 +69,6 @@ def test_times_are_measured(capsys):
     Z = trajectories(20, 3, 2)
     assert np.corrcoef(Z[:, 0, 0], Z[:, 1, 0])[0, 1] > 0.8
     assert epoch_seconds(Z, n_epochs=1) > 0
-    assert fit_epoch_seconds(Z, n_epochs=5) > 0
+    assert fit_epoch_seconds(Z, n_epochs=60) > 0
     scaling_table(sizes=[(20, 3, 2)])
     assert capsys.readouterr().out.splitlines()[1].split()[:3] == ["20", "3", "2"]
