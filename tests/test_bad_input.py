@@ -336,12 +336,16 @@ def test_a_trial_length_that_does_not_divide_raises(estimator, X, y):
 @pytest.mark.parametrize(
     "estimator, params, message",
     [
-        (PRIOR, {"n_heads": 3}, "n_heads=3 must divide n_channels=4"),
+        (PRIOR, {"n_heads": 3}, "n_heads=3 must divide half of n_channels=4"),
         (PRIOR, {"noise_scale": 0.0}, "'noise_scale' parameter of DiffusionPrior"),
         (PRIOR, {"schedule": "sigmoid"}, "'schedule' parameter.*'cosine'"),
         (ALIGNERS[2], {"init": "procrustes"}, "'init' parameter.*'geometry'"),
         (ALIGNERS[2], {"anchor": "mmd"}, "'anchor' parameter.*'moments'"),
-        (ALIGNERS[2], {"prior__n_heads": 3}, "n_heads=3 must divide n_channels=4"),
+        (
+            ALIGNERS[2],
+            {"prior__n_heads": 3},
+            "n_heads=3 must divide half of n_channels=4",
+        ),
         (ALIGNERS[1], {"on_new_session": "ignore"}, "'on_new_session'.*'align'"),
         (ALIGNERS[1], {"n_components": 0}, "'n_components' parameter"),
         (ALIGNERS[1], {"latent_model": Ridge()}, "'latent_model' parameter"),

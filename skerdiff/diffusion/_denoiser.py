@@ -25,26 +25,21 @@ def diffusion_time_embedding(log_snr: Tensor, n_channels: int) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention over the second-to-last axis."""
+    """Multi-head self-attention over the second-to-last axis, at half the width."""
 
     def __init__(self, n_channels: int, n_heads: int):
         super().__init__()
-        self.n_heads = n_heads
-        self.query = nn.Linear(n_channels, n_channels)
-        self.key = nn.Linear(n_channels, n_channels, bias=False)
-        self.value = nn.Linear(n_channels, n_channels)
-        self.out = nn.Linear(n_channels, n_channels)
+        self.n_heads, width = n_heads, n_channels // 2
+        self.query_key_value = nn.Linear(n_channels, 3 * width)
+        self.out = nn.Linear(width, n_channels)
 
     def forward(self, h: Tensor) -> Tensor:
         """Attend among tokens, (..., n_tokens, n_channels) to the same shape."""
-        split = (*h.shape[:-1], self.n_heads, h.shape[-1] // self.n_heads)
-        q, k, v = (
-            project(h).view(split).transpose(-3, -2)
-            for project in (self.query, self.key, self.value)
-        )
+        qkv = self.query_key_value(h).unflatten(-1, (3, self.n_heads, -1))
+        q, k, v = qkv.movedim(-3, 0).transpose(-3, -2)
         # written out: torch's fused kernels are slower for sequences this short
-        weights = (q @ (k.mT / math.sqrt(split[-1]))).softmax(-1)
-        return self.out((weights @ v).transpose(-3, -2).reshape(h.shape))
+        weights = (q / math.sqrt(q.shape[-1]) @ k.mT).softmax(-1)
+        return self.out((weights @ v).transpose(-3, -2).flatten(-2))
 
 
 class SpatioTemporalBlock(nn.Module):

@@ -120,6 +120,7 @@ def fit_denoiser(prior, Z, condition, fold, valid, seed, device):
         learning_rate=prior.learning_rate,
         patience=prior.patience,
         ema_decay=prior.ema_decay,
+        fused=True,
         n_threads=2,
         label="diffusion prior",
         verbose=prior.verbose,

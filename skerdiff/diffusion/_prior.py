@@ -83,11 +83,11 @@ class DiffusionPrior(TrajectoryDensity, TrialEstimator):
         covariance, shrunk to that of an autoregression. ``"auto"`` chooses 1 to 16 by
         cross-validated likelihood; 0 leaves all to the network.
     n_channels : int, default=64
-        Network width.
+        Network width; attention works at half of it.
     n_blocks : int, default=1
         Number of spatio-temporal blocks.
-    n_heads : int, default=8
-        Attention heads; must divide `n_channels`.
+    n_heads : int, default=4
+        Attention heads; must divide half of `n_channels`.
     learning_rate : float, default=1.5e-3
         Step size of AdamW.
     batch_size : int, default=16
@@ -95,11 +95,12 @@ class DiffusionPrior(TrajectoryDensity, TrialEstimator):
     max_iter : int, default=60
         Most epochs. 0 keeps the closed form alone.
     patience : int, default=30
-        Epochs without a better loss on the validation trials before stopping. The best
-        epoch is kept; where none is better than the closed form, that.
-    validation_fraction : float, default=0.1
+        With validation trials, epochs without a better loss on them before stopping.
+    validation_fraction : float, default=0.0
         Share of the trials by which the network is stopped (the closed form is fitted
-        to all). 0, or fewer than 4 such trials: train for `max_iter` epochs.
+        to all): the best epoch is kept and, where none is better than the closed form,
+        that. Needed where `max_iter` is raised far. With 0, or fewer than 4 such
+        trials, all `max_iter` epochs are run.
     ema_decay : float, default=0.99
         Decay per step of the moving average of the weights, which is what is kept.
     integrator : {"rk4", "adaptive"}, default="rk4"
@@ -143,7 +144,7 @@ class DiffusionPrior(TrajectoryDensity, TrialEstimator):
     loss_curve_ : list of float
         Weighted loss of each epoch.
     validation_curve_ : list of float
-        The same on the validation trials, under the averaged weights.
+        The same on the validation trials, under the averaged weights. Empty without.
     n_iter_ : int
         Number of epochs.
     n_features_in_ : int
@@ -232,12 +233,12 @@ class DiffusionPrior(TrajectoryDensity, TrialEstimator):
         n_clusters="auto",
         n_channels=64,
         n_blocks=1,
-        n_heads=8,
+        n_heads=4,
         learning_rate=1.5e-3,
         batch_size=16,
         max_iter=60,
         patience=30,
-        validation_fraction=0.1,
+        validation_fraction=0.0,
         ema_decay=0.99,
         integrator="rk4",
         n_steps=32,
@@ -298,17 +299,18 @@ class DiffusionPrior(TrajectoryDensity, TrialEstimator):
         ------
         ValueError
             If there are fewer than two trials, or than `n_clusters`, if latents are not
-            finite, if `n_heads` does not divide `n_channels` or that is odd, or if a
-            condition is asked for and y does not hold it.
+            finite, if `n_channels` is odd or `n_heads` does not divide its half, or if
+            a condition is asked for and y does not hold it.
         """
         self._validate_params()
         device = resolve_device(self.device)
-        if self.n_channels % self.n_heads:
-            raise ValueError(
-                f"n_heads={self.n_heads} must divide n_channels={self.n_channels}."
-            )
         if self.n_channels % 2:
             raise ValueError(f"n_channels={self.n_channels} must be even.")
+        if self.n_channels // 2 % self.n_heads:
+            raise ValueError(
+                f"n_heads={self.n_heads} must divide half of "
+                f"n_channels={self.n_channels}."
+            )
         Z, form = self._check_X(Z, reset=True, min_trials=2)
         used = Z.is_source if isinstance(Z, Trials) else np.ones(len(Z), bool)
         condition = make_condition(self.condition)
@@ -336,7 +338,7 @@ class DiffusionPrior(TrajectoryDensity, TrialEstimator):
         self.n_clusters_ = n_clusters
         self.classes_ = getattr(condition, "classes", None)
         self.loss_curve_ = [row["train_loss"] for row in history]
-        self.validation_curve_ = [row.get("valid_loss", np.nan) for row in history]
+        self.validation_curve_ = [row["valid_loss"] for row in history if valid.any()]
         self.n_iter_ = len(history)
         self._condition = condition
         self._seed = seed

@@ -194,6 +194,7 @@ def train_module(
     patience=None,
     ema_decay=None,
     clip=1.0,
+    fused=False,
     n_threads=1,
     label="training",
     verbose=False,
@@ -227,6 +228,8 @@ def train_module(
         Decay per step of the moving average of the weights that is kept.
     clip : float
         Largest norm of the gradient.
+    fused : bool
+        Whether AdamW updates all weights in one kernel: faster, rounded differently.
     n_threads : int
         Most threads to train on.
     label : str
@@ -265,6 +268,7 @@ def train_module(
         valid_batch_size=len(valid_tensors[0]) if average and split else None,
         optimizer=torch.optim.AdamW,
         optimizer__weight_decay=weight_decay,
+        optimizer__fused=fused,
         lr=learning_rate,
         max_epochs=max_iter,
         batch_size=batch_size,

@@ -37,17 +37,15 @@ def test_attention_is_equivariant_to_permuted_tokens():
 
 
 def test_attention_is_multi_head_attention():
-    attention = SelfAttention(8, 4).double()
-    reference = nn.MultiheadAttention(8, 4, batch_first=True).double()
-    parts = attention.query, attention.key, attention.value
-    reference.in_proj_weight.data = torch.cat([part.weight for part in parts])
-    bias = torch.zeros(8, dtype=torch.float64)
-    reference.in_proj_bias.data = torch.cat(
-        [attention.query.bias, bias, attention.value.bias]
-    )
-    reference.out_proj.load_state_dict(attention.out.state_dict())
+    attention = SelfAttention(8, 2).double()  # two heads of two: half the width
+    reference = nn.MultiheadAttention(4, 2, batch_first=True).double()
+    identity = torch.eye(4, dtype=torch.float64)
+    reference.in_proj_weight.data = torch.cat([identity] * 3)
+    reference.out_proj.weight.data = identity
     h = randn(3, 6, 8)
-    torch.testing.assert_close(attention(h), reference(h, h, h, need_weights=False)[0])
+    q, k, v = attention.query_key_value(h).chunk(3, dim=-1)
+    mixed, _ = reference(q, k, v, need_weights=False)
+    torch.testing.assert_close(attention(h), attention.out(mixed))
 
 
 @pytest.mark.parametrize("n_blocks", [1, 2])

@@ -116,6 +116,7 @@ def test_adaptive_integrator_agrees_with_the_fixed_steps(plain):
     assert np.abs(gap).max() < 0.005 * N_BINS * D
 
 
+@pytest.mark.slow
 def test_bound_lies_below_the_likelihood(plain):
     Z, *_ = smooth(80, 1)
     closed = make_prior(max_iter=0, n_steps=32).fit(smooth(120)[0])
