@@ -1,11 +1,9 @@
 """What scikit-learn asks of every estimator, and what every one of ours promises."""
 
 import ast
-import importlib
 import inspect
 import io
 import pickle
-import pkgutil
 import re
 
 import joblib
@@ -14,12 +12,11 @@ import pandas as pd
 import pytest
 import sklearn
 import torch
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.validation import check_is_fitted
 
-import skerdiff
 from skerdiff import (
     DiffusionPrior,
     ERDiffAligner,
@@ -28,7 +25,20 @@ from skerdiff import (
     PerBinRegressor,
     SequentialVAE,
 )
+from skerdiff.alignment import (
+    ADANAligner,
+    CORALAligner,
+    CycleGANAligner,
+    DAFAligner,
+    DANNAligner,
+    JSDAligner,
+    MMDAligner,
+    NeuronMomentsAligner,
+    SASAAligner,
+    SinkhornAligner,
+)
 from skerdiff.preprocessing import GaussianSmoother, SquareRoot
+from skerdiff.utils import all_estimators
 
 VAE = SequentialVAE(max_iter=2, n_hidden=4, n_readin=4, n_components=2)
 PRIOR = DiffusionPrior(
@@ -41,8 +51,18 @@ ESTIMATORS = [
     VAE,
     PRIOR,
     IdentityAligner(VAE),
+    NeuronMomentsAligner(VAE),
     GeometryAligner(VAE, n_starts=1),
+    CORALAligner(VAE, n_starts=1),
+    ADANAligner(VAE, n_starts=1, max_steps=2, n_pretraining=2),
+    CycleGANAligner(VAE, n_starts=1, max_steps=2, n_hidden=4),
+    DAFAligner(VAE, n_starts=1, max_steps=2, n_hidden=4),
+    DANNAligner(VAE, n_starts=1, max_steps=2, n_hidden=4),
     ERDiffAligner(VAE, PRIOR, n_starts=1, max_steps=2),
+    JSDAligner(VAE, n_starts=1, max_steps=2),
+    MMDAligner(VAE, n_starts=1, max_steps=2),
+    SASAAligner(VAE, n_starts=1, max_steps=2, n_hidden=4),
+    SinkhornAligner(VAE, n_starts=1, max_steps=2),
 ]
 TRANSFORMERS = [e for e in ESTIMATORS if hasattr(e, "transform")]
 ALIGNERS = [e for e in ESTIMATORS if hasattr(e, "adapt")]
@@ -80,21 +100,19 @@ def use(estimator, X):
     raise AssertionError(f"{name_of(estimator)} says nothing about X")
 
 
-def public_estimators():
-    for module in pkgutil.walk_packages(skerdiff.__path__, "skerdiff."):
-        if any(part.startswith("_") for part in module.name.split(".")):
-            continue
-        module = importlib.import_module(module.name)
-        for name in getattr(module, "__all__", ()):
-            found = getattr(module, name)
-            if inspect.isclass(found) and issubclass(found, BaseEstimator):
-                if hasattr(found, "fit"):  # a base class alone has none
-                    yield found
-
-
 def test_every_public_estimator_is_checked():
-    assert set(public_estimators()) == {type(e) for e in ESTIMATORS}
+    assert {found for _, found in all_estimators()} == {type(e) for e in ESTIMATORS}
     assert len(ESTIMATORS) == len({type(e) for e in ESTIMATORS})
+
+
+def test_estimators_are_listed_by_type():
+    aligners = dict(all_estimators("aligner"))
+    assert aligners == {name_of(e): type(e) for e in ALIGNERS}
+    assert [name for name, _ in all_estimators("density")] == ["DiffusionPrior"]
+    assert [name for name, _ in all_estimators("regressor")] == ["PerBinRegressor"]
+    assert set(aligners) < set(dict(all_estimators("transformer")))
+    with pytest.raises(ValueError, match="type_filter"):
+        all_estimators("classifier")
 
 
 @each(ESTIMATORS)

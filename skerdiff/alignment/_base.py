@@ -96,6 +96,7 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEstima
         )
         self._activations = self.latent_model_.activations(features)
         self._latents = self.latent_model_.encode(features)
+        self._feature_moments = features.mean((0, 1)), features.std((0, 1))
         self.n_bins_ = source.shape[1]
         self.n_components_ = self._n_features_out = self._latents.shape[2]
         self._fit_source(self._latents)
@@ -118,6 +119,7 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEstima
 
     def _fit_source(self, Z):
         """Learn more about the source latents (n_trials, n_bins, d), if need be."""
+        self.n_parameters_added_ = 0
 
     # -- adapting ------------------------------------------------------------------
     def adapt(self, X, session="target"):
@@ -167,12 +169,8 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEstima
         return self
 
     def _adapt_all(self, X):
-        aligned = {
-            name: self._align_checked(A, name)
-            for name, A in X.items()
-            if name != self.source_
-        }
-        for name, session in aligned.items():
+        names = [name for name in X.names if name != self.source_]
+        for name, session in [(n, self._align_checked(X[n], n)) for n in names]:
             self._keep(name, session)
 
     def _keep(self, name, session):
@@ -314,6 +312,8 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEstima
         else:
             session = self._align_new(X, name)
         Z = self.latent_model_.encode(self.latent_model_.features(X), session.readin)
+        if session.map is not None:
+            Z = session.map(Z)
         return Z.astype(X.dtype, copy=False)
 
     def _align_new(self, X, name):

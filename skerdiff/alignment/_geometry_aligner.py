@@ -8,8 +8,10 @@ import numbers
 from sklearn.utils._param_validation import Interval
 
 from ._base import BaseAligner
+from ._docs import share_docs
 
 
+@share_docs
 class GeometryAligner(BaseAligner):
     """Align sessions by the geometry of whole trials, in closed form.
 
@@ -22,50 +24,19 @@ class GeometryAligner(BaseAligner):
 
     Parameters
     ----------
-    latent_model : SequentialVAE, default=None
-        Latent-variable model of the source; None is ``SequentialVAE()``. It is cloned.
-    n_components : int, default=None
-        Number of latent dims; overrides that of `latent_model`.
+    shared : model
+        See `_docs`.
     n_starts : int, default=16
         Random starts of the search, beside the uniform one.
-    on_new_session : {"align", "raise"}, default="align"
-        What `transform` does with a session it has not met: align it among the trials
-        given (nothing is stored) with a `NewSessionWarning`, or raise.
-    memory : str or joblib.Memory, default=None
-        Cache of fitted source models. With it, a search over methods or folds trains
-        each source model once, and an interrupted fit goes on after the last model
-        that was finished. It needs an integer `random_state` to be of use.
-    trial_length : int, default=None
-        For 2-D X, the number of consecutive rows (bins) of a trial. By default each
-        row is a trial of its own.
-    device : str or torch.device, default="auto"
-        Where to train. ``"auto"`` takes a GPU if there is one. Fitted models are kept
-        on the CPU.
-    random_state : int, RandomState instance or None, default=None
-        Determines everything random. Two fits with one int agree to the bit, on as
-        many threads; each session has a seed of its own by its name, so that the
-        order of `adapt` calls does not matter.
-    verbose : bool, default=False
-        Whether to show progress bars.
+    shared : aligner
+        See `_docs`.
 
     Attributes
     ----------
-    latent_model_ : SequentialVAE
-        The fitted latent-variable model of the source.
-    sessions_ : dict of str to Session
-        The read-in of each session known, the source first.
-    alignment_report_ : dict of str to dict
-        For each target session how its alignment went, see Notes.
-    source_ : str
-        Name of the source session.
-    n_bins_ : int
-        Bins per trial.
-    n_components_ : int
-        Number of latent dims.
-    n_features_in_ : int
-        Number of neurons of the source.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the source's neurons, if X had any.
+    n_parameters_added_ : int
+        Parameters of networks that the method adds to the source model: none.
+    shared : fitted
+        See `_docs`.
 
     See Also
     --------

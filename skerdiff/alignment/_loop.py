@@ -3,10 +3,13 @@
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
+from copy import deepcopy
+
 import torch
 from torch import Tensor, nn
 
 from ..utils._random import derive_seed, make_generator
+from ._objective import Objective
 
 
 class ReadIn(nn.Module):
@@ -44,17 +47,25 @@ def adapt_readin(
     readin,
     features,
     held_out,
-    objective,
+    source,
+    encode,
+    objective: Objective,
+    criterion,
     *,
     max_steps,
     batch_size,
     learning_rate,
+    adversary_learning_rate=1e-3,
     check_every,
     patience,
     seed,
     progress=None,
 ):
-    """Minimise an objective over the read-in, and keep the best held-out state.
+    """Minimise an objective over the read-in, and keep the best state.
+
+    Every step draws a batch of each session, trains the adversaries, if there are any,
+    and then the read-in together with the objective's own networks. The best state is
+    that of the lowest criterion on held-out target trials, the same for all methods.
 
     Parameters
     ----------
@@ -64,16 +75,23 @@ def adapt_readin(
         Target trials for the gradient.
     held_out : Tensor of shape (n_held_out, n_bins, n_neurons)
         Target trials that choose the state.
-    objective : callable
-        Maps activations (n, n_bins, n_readin) and a generator to the loss.
+    source : Tensor of shape (n_source_trials, n_bins, d)
+        Standardised latents of the source.
+    encode : callable
+        Maps activations (n, n_bins, n_readin) to standardised latents (n, n_bins, d).
+    objective : Objective
+        What to minimise; changed in place like the read-in.
+    criterion : callable
+        Maps the latents of the held-out trials, after the objective's `map`, to a
+        float, lower is better. It reads no labels.
     max_steps : int
         Most gradient steps.
     batch_size : int
-        Trials per step.
-    learning_rate : float
-        Step size of Adam.
+        Trials per step and session.
+    learning_rate, adversary_learning_rate : float
+        Step sizes of Adam.
     check_every : int
-        Steps between two looks at the held-out criterion.
+        Steps between two looks at the criterion.
     patience : int
         Looks without improvement before stopping.
     seed : int
@@ -83,52 +101,69 @@ def adapt_readin(
 
     Returns
     -------
+    losses : list of dict
+        Named losses of every step.
     curve : list of tuple
-        Step and held-out criterion at every look.
+        Step and criterion at every look.
     best : int
         The step that was kept.
 
     Raises
     ------
     ValueError
-        If the objective is not finite.
+        If a loss is not finite.
     """
     shuffler = make_generator(derive_seed(seed, "batches"))
     generator = make_generator(derive_seed(seed, "noise"), features.device)
-    optimizer = torch.optim.Adam(readin.parameters(), lr=learning_rate)
+    own, theirs = objective.groups()
+    trained = [*readin.parameters(), *own]
+    optimizer = torch.optim.Adam(trained, lr=learning_rate)
+    opponent = torch.optim.Adam(theirs, lr=adversary_learning_rate) if theirs else None
+    both = nn.ModuleList([readin, objective])
 
-    def finite(loss):
-        if not torch.isfinite(loss):
-            raise ValueError(
-                f"The alignment objective became {loss.item()}. Lower learning_rate, "
-                "or look for extreme values in X."
-            )
-        return loss
+    def draw(trials):
+        index = torch.randperm(len(trials), generator=shuffler)[:batch_size]
+        return trials[index.to(trials.device)]
 
-    def criterion():
-        # the same noise at every look, so that looks can be compared
-        fixed = make_generator(derive_seed(seed, "criterion"), features.device)
+    def look():
+        objective.eval()
         with torch.no_grad():
-            return finite(objective(readin(held_out), fixed)).item()
+            z = objective.map(encode(readin(held_out)))
+            value = float(criterion(z)) if torch.isfinite(z).all() else float("inf")
+        objective.train()
+        return value
 
-    curve = [(0, criterion())]
-    best, best_state = 0, {k: v.clone() for k, v in readin.state_dict().items()}
+    losses, curve, best = [], [(0, look())], 0
+    best_state = deepcopy(both.state_dict())
     for step in range(1, max_steps + 1):
-        index = torch.randperm(len(features), generator=shuffler)[:batch_size]
-        batch = features[index.to(features.device)]
-        loss = finite(objective(readin(batch), generator))
+        batch = draw(source)
+        z = encode(readin(draw(features)))
+        if opponent is not None:
+            opponent.zero_grad()
+            _finite(objective.adversary(batch, z.detach(), generator)).backward()
+            opponent.step()
+        parts = objective.losses(batch, z, step / max_steps, generator)
         optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(readin.parameters(), 1.0)
+        _finite(sum(parts.values())).backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
+        losses.append({name: float(part.detach()) for name, part in parts.items()})
         if progress is not None:
             progress(step)
         if step % check_every == 0 or step == max_steps:
-            curve.append((step, criterion()))
+            curve.append((step, look()))
             if curve[-1][1] < min(value for _, value in curve[:-1]):
-                best = step
-                best_state = {k: v.clone() for k, v in readin.state_dict().items()}
+                best, best_state = step, deepcopy(both.state_dict())
             elif len(curve) - 1 - [s for s, _ in curve].index(best) >= patience:
                 break
-    readin.load_state_dict(best_state)
-    return curve, best
+    both.load_state_dict(best_state)
+    return losses, curve, best
+
+
+def _finite(loss):
+    if not torch.isfinite(loss):
+        raise ValueError(
+            f"The alignment objective became {loss.item()}. Lower learning_rate, or "
+            "look for extreme values in X."
+        )
+    return loss

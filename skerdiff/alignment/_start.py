@@ -6,8 +6,10 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
 from ..utils._random import derive_seed, numpy_generator
+from ..utils._torch import as_tensor, limit_threads
 from ._geometry import (
     find_candidates,
     fit_readin,
@@ -18,11 +20,41 @@ from ._geometry import (
 
 
 @dataclass
+class LatentMap:
+    """Network over latents that are standardised by the source."""
+
+    network: torch.nn.Module
+    mean: np.ndarray  # (d,)
+    scale: np.ndarray  # (d,)
+
+    def __call__(self, Z):
+        """Map latents (n_trials, n_bins, d)."""
+        with torch.no_grad(), limit_threads(1):
+            z = self.network(as_tensor((Z - self.mean) / self.scale, torch.float64))
+        return z.numpy() * self.scale + self.mean
+
+
+@dataclass
+class AffineMap:
+    """Affine map of the latents of a bin."""
+
+    matrix: np.ndarray  # (d, d)
+    offset: np.ndarray  # (d,)
+
+    def __call__(self, Z):
+        """Map latents (n_trials, n_bins, d)."""
+        return Z @ self.matrix.T + self.offset
+
+
+@dataclass
 class Session:
     """How an aligner reads one session."""
 
     readin: tuple  # weights (n_readin, n_neurons) and bias (n_readin,)
     report: dict = field(default_factory=dict)
+    map: LatentMap | AffineMap | None = None  # of the latents behind the encoder
+    losses: list = field(default_factory=list)  # named losses of every gradient step
+    steps_per_second: float = 0.0
 
     @property
     def n_neurons(self):

@@ -1,5 +1,5 @@
 """Cross-day decoding under the honest protocol: what every figure is made with."""
 
-from ._cross_day import METHODS, PAIRS, cross_day, load_pair, table
+from ._cross_day import BASELINES, METHODS, PAIRS, cross_day, load_pair, table
 
-__all__ = ["METHODS", "PAIRS", "cross_day", "load_pair", "table"]
+__all__ = ["BASELINES", "METHODS", "PAIRS", "cross_day", "load_pair", "table"]

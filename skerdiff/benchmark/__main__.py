@@ -8,7 +8,7 @@ import json
 
 import numpy as np
 
-from ._cross_day import METHODS, PAIRS, cross_day, load_pair, table
+from ._cross_day import BASELINES, METHODS, PAIRS, cross_day, load_pair, table
 
 
 def main(argv=None):
@@ -17,10 +17,16 @@ def main(argv=None):
     parser.add_argument("--data", nargs="+", choices=PAIRS, default=list(PAIRS))
     parser.add_argument("--seeds", type=int, default=5, help="number of seeds")
     parser.add_argument("--behaviour", help="what to decode, see load_motor_cortex")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument(
+        "--methods", nargs="+", choices=METHODS | BASELINES, default=list(METHODS)
+    )
+    parser.add_argument(
+        "--baselines", action="store_true", help="run all baselines too"
+    )
     parser.add_argument("--output", help="file for one JSON line per result")
     args = parser.parse_args(argv)
-    methods = {name: METHODS[name] for name in args.methods}
+    names = args.methods + (list(BASELINES) if args.baselines else [])
+    methods = {name: (METHODS | BASELINES)[name] for name in names}
     for pair in args.data:
         rows = []
         for seed in range(args.seeds):

@@ -17,9 +17,24 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 
-from ..alignment import ERDiffAligner, GeometryAligner, IdentityAligner
+from ..alignment import (
+    ADANAligner,
+    CORALAligner,
+    CycleGANAligner,
+    DAFAligner,
+    DANNAligner,
+    ERDiffAligner,
+    GeometryAligner,
+    IdentityAligner,
+    JSDAligner,
+    MMDAligner,
+    NeuronMomentsAligner,
+    SASAAligner,
+    SinkhornAligner,
+)
 from ..datasets import load_motor_cortex, make_reaching_sessions
 from ..decoding import PerBinRegressor
+from ..diffusion import DiffusionPrior
 from ..exceptions import AmbiguousAlignmentWarning
 from ..metrics import behaviour_r2_score, behaviour_rmse
 
@@ -28,12 +43,28 @@ METHODS = {
     "no adaptation": IdentityAligner(),
     "geometry only": GeometryAligner(),
     "ERDiff": ERDiffAligner(),
-    # the start of the public code, with more and larger steps to make up for it
-    "ERDiff, source start": ERDiffAligner(
-        init="source", max_steps=300, patience=30, learning_rate=1e-3
-    ),
+    "ERDiff, source start": ERDiffAligner(init="source"),
     "oracle": None,
 }
+# those of the paper and others one would try; all have the same budget of steps
+_OTHERS = {
+    "CORAL": CORALAligner(),
+    "JSDM": JSDAligner(),
+    "MMD": MMDAligner(),
+    "RDA-MMD": MMDAligner(recurrent=True),
+    "Sinkhorn": SinkhornAligner(),
+    "DANN": DANNAligner(),
+    "Cycle-GAN": CycleGANAligner(),
+    "ADAN": ADANAligner(),
+    "SASA": SASAAligner(),
+    "DAF": DAFAligner(),
+    "ERDiff w/o S": ERDiffAligner(prior=DiffusionPrior(spatial=False)),
+    "ERDiff w/o T": ERDiffAligner(prior=DiffusionPrior(temporal=False)),
+}
+BASELINES = {"neuron moments": NeuronMomentsAligner()}
+for _name, _aligner in _OTHERS.items():
+    BASELINES[_name] = _aligner
+    BASELINES[f"{_name}, source start"] = clone(_aligner).set_params(init="source")
 
 
 def load_pair(name, seed=0, behaviour=None):
@@ -83,8 +114,9 @@ def cross_day(data, seed=0, methods=METHODS, train_share=0.8, report=None):
     Returns
     -------
     rows : list of dict
-        Per method ``method``, ``r2``, ``rmse`` (in units of y), ``fit_s``, ``adapt_s``
-        and ``ambiguous``.
+        Per method ``method``, ``r2``, ``rmse`` (in units of y), ``fit_s``, ``adapt_s``,
+        ``ambiguous``, ``n_parameters_added`` and ``steps_per_second`` (0 for methods
+        without gradient steps).
     latents : dict of str to ndarray
         Latents of the scored target trials per method, and of the source.
     """
@@ -116,6 +148,7 @@ def cross_day(data, seed=0, methods=METHODS, train_share=0.8, report=None):
                 X_new[n_train:], session=aligner.source_ if oracle else target
             )
             v_hat = decoder.predict(Z_new)
+            speed = getattr(aligner, "steps_per_second_", {}).get(target, 0.0)
             rows.append(
                 {
                     "method": name,
@@ -124,6 +157,8 @@ def cross_day(data, seed=0, methods=METHODS, train_share=0.8, report=None):
                     "fit_s": fit_s,
                     "adapt_s": adapt_s,
                     "ambiguous": ambiguous,
+                    "n_parameters_added": aligner.n_parameters_added_,
+                    "steps_per_second": speed,
                 }
             )
             latents[name] = Z_new

@@ -5,8 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from skerdiff.alignment._loop import ReadIn, adapt_readin
+from skerdiff.alignment._objective import Objective
 
 N_READIN, N_NEURONS = 3, 4
 
@@ -20,7 +22,22 @@ def make_readin(unit=1.0):
     return ReadIn(weights, bias, torch.tensor(unit))
 
 
-def run(readin, objective, features=None, held_out=None, **kwargs):
+class Plain(Objective):
+    """One loss, a function of the target's latents and the generator."""
+
+    def __init__(self, loss):
+        super().__init__()
+        self.loss = loss
+
+    def losses(self, source, target, progress, generator):
+        return {"loss": self.loss(target, generator)}
+
+
+def size(z, generator=None):
+    return (z**2).mean()
+
+
+def run(readin, objective, features=None, held_out=None, criterion=size, **kwargs):
     settings = {
         "max_steps": 40,
         "batch_size": 8,
@@ -29,17 +46,27 @@ def run(readin, objective, features=None, held_out=None, **kwargs):
         "patience": 3,
         "seed": 0,
     }
+    if not isinstance(objective, Objective):
+        objective = Plain(objective)
     features = randn(20, 6, N_NEURONS, seed=3) if features is None else features
     held_out = randn(5, 6, N_NEURONS, seed=4) if held_out is None else held_out
-    return adapt_readin(readin, features, held_out, objective, **(settings | kwargs))
+    source = kwargs.pop("source", randn(12, 6, N_READIN, seed=5))
+    losses, curve, best = adapt_readin(
+        readin,
+        features,
+        held_out,
+        source,
+        lambda activations: activations,
+        objective,
+        criterion,
+        **(settings | kwargs),
+    )
+    assert len(losses) == curve[-1][0]  # one per step
+    return curve, best
 
 
-def size(activations, generator):
-    return (activations**2).mean()
-
-
-def criterion(readin, objective=size):
-    return float(objective(readin(randn(5, 6, N_NEURONS, seed=4)), None).detach())
+def criterion(readin):
+    return float(size(readin(randn(5, 6, N_NEURONS, seed=4))).detach())
 
 
 def same_as_start(readin):
@@ -86,48 +113,49 @@ def test_start_is_returned_when_every_step_is_worse():
 
 
 def test_start_is_returned_when_training_trials_mislead():
-    # on the trials of the gradient growth pays, on the held-out ones it does not
-    def objective(activations, generator):
-        value = (activations**2).mean()
-        return -value if len(activations) == 8 else value
-
+    # the gradient makes the latents grow, the criterion wants them small
     readin = make_readin()
-    _, best = run(readin, objective, learning_rate=0.1)
+    _, best = run(readin, lambda z, g: -size(z), learning_rate=0.1)
     assert best == 0
     assert same_as_start(readin)
 
 
 def test_objective_that_breaks_raises():
+    with pytest.raises(ValueError, match="became nan.*learning_rate"):
+        run(make_readin(), lambda z, g: size(z) * math.nan)
+
+
+def test_latents_that_break_are_not_kept():
     start = make_readin()(randn(5, 6, N_NEURONS, seed=4))
 
-    def objective(activations, generator):
-        held_out = len(activations) == 5
-        if held_out and not torch.equal(activations, start):
-            return torch.tensor(math.nan)
-        return (activations**2).mean()
+    class Breaking(Plain):
+        def map(self, target):
+            fine = len(target) != 5 or torch.equal(target, start)
+            return target if fine else target * math.nan
 
-    with pytest.raises(ValueError, match="became nan.*learning_rate"):
-        run(make_readin(), objective)
+    readin = make_readin()
+    curve, best = run(readin, Breaking(size))
+    assert best == 0 and same_as_start(readin)
+    assert all(value == math.inf for _, value in curve[1:])
 
 
 @pytest.mark.parametrize("patience", [1, 3])
 def test_loop_stops_after_patience_looks(patience):
     readin = make_readin()
-    curve, best = run(
-        readin, lambda a, g: (a - a.detach()).sum() + 1.0, patience=patience
-    )
+    curve, best = run(readin, size, criterion=lambda z: 1.0, patience=patience)
     assert best == 0
     assert [step for step, _ in curve] == list(range(0, 5 * patience + 1, 5))
 
 
 def test_patience_counts_from_the_best_look():
     looks = iter([5.0, 4.0, 6.0, 3.0, 6.0, 6.0, 1.0])
-
-    def objective(activations, generator):
-        value = next(looks) if len(activations) == 5 else 0.0
-        return activations.sum() * 0.0 + value
-
-    curve, best = run(make_readin(), objective, patience=2, max_steps=100)
+    curve, best = run(
+        make_readin(),
+        size,
+        criterion=lambda z: next(looks),
+        patience=2,
+        max_steps=100,
+    )
     assert [value for _, value in curve] == [5.0, 4.0, 6.0, 3.0, 6.0, 6.0]
     assert best == 15
 
@@ -138,38 +166,109 @@ def test_last_step_is_looked_at():
     assert best == 12
 
 
-def test_looks_see_the_same_noise_and_batches_new_noise():
-    drawn = {5: [], 8: []}
+def test_every_step_sees_new_noise_and_its_progress():
+    drawn, seen = [], []
 
-    def objective(activations, generator):
-        noise = torch.empty(3).normal_(generator=generator)
-        drawn[len(activations)].append(tuple(noise.tolist()))
-        return (activations**2).mean()
+    class Noisy(Plain):
+        def losses(self, source, target, progress, generator):
+            seen.append(progress)
+            drawn.append(float(torch.empty(1).normal_(generator=generator)))
+            return {"loss": size(target)}
 
-    run(make_readin(), objective)
-    assert len(drawn[5]) == 9
-    assert len(set(drawn[5])) == 1
-    assert len(set(drawn[8])) == 40
+    run(make_readin(), Noisy(size))
+    assert len(set(drawn)) == 40
+    assert seen == [(k + 1) / 40 for k in range(40)]
 
 
-def test_batches_are_drawn_without_held_out_trials():
-    # features tell the trials apart
-    def marked(start, n):
-        marks = torch.arange(start, start + n, dtype=torch.float32)
-        return marks[:, None, None].expand(n, 6, N_NEURONS).clone()
+def marked(start, n, width):
+    """Trials that can be told apart."""
+    marks = torch.arange(start, start + n, dtype=torch.float32)
+    return marks[:, None, None].expand(n, 6, width).clone()
 
+
+def test_batches_are_drawn_independently_and_without_held_out_trials():
     readin = ReadIn(torch.eye(N_NEURONS)[:1], torch.zeros(1), torch.tensor(1.0))
-    seen = {5: [], 8: []}
+    looks, sources, targets = [], [], []
 
-    def objective(activations, generator):
-        marks = activations[:, 0, 0].round().int().tolist()
-        seen[len(marks)].append(sorted(marks))
-        return activations.sum() * 0.0
+    def marks(z):
+        return z[:, 0, 0].round().int().tolist()
 
-    run(readin, objective, marked(0, 20), marked(100, 5), patience=100)
-    assert all(marks == [100, 101, 102, 103, 104] for marks in seen[5])
-    assert all(len(set(marks)) == 8 and max(marks) < 20 for marks in seen[8])
-    assert {mark for marks in seen[8] for mark in marks} == set(range(20))
+    class Watching(Plain):
+        def losses(self, source, target, progress, generator):
+            sources.append(marks(source))
+            targets.append(marks(target))
+            return {"loss": target.sum() * 0.0}
+
+    run(
+        readin,
+        Watching(None),
+        marked(0, 20, N_NEURONS),
+        marked(100, 5, N_NEURONS),
+        lambda z: looks.append(marks(z)) or 1.0,
+        source=marked(0, 20, 1),
+        patience=100,
+    )
+    assert all(look == [100, 101, 102, 103, 104] for look in looks)
+    for batches in (sources, targets):
+        assert all(len(set(batch)) == 8 for batch in batches)
+        assert {mark for batch in batches for mark in batch} == set(range(20))
+    # no row of one belongs to a row of the other
+    pairs = [a == b for x, y in zip(sources, targets) for a, b in zip(x, y)]
+    assert np.mean(pairs) < 0.15
+
+
+class Duel(Objective):
+    """A network of the method's own and an adversary, each with its own loss."""
+
+    adversaries = ("opponent",)
+
+    def __init__(self):
+        super().__init__()
+        self.own, self.opponent = nn.Linear(N_READIN, 1), nn.Linear(N_READIN, 1)
+        self.changes = []
+
+    def adversary(self, source, target, generator):
+        assert not source.requires_grad and not target.requires_grad
+        self.before = [p.detach().clone() for p in self.own.parameters()]
+        return self.opponent(source).mean() - self.opponent(target).mean()
+
+    def losses(self, source, target, progress, generator):
+        assert all(
+            torch.equal(a, b) for a, b in zip(self.before, self.own.parameters())
+        )
+        self.changes.append(self.opponent.weight.detach().clone())
+        return {
+            "own": self.own(target).square().mean(),
+            "theirs": self.opponent(target).mean(),
+        }
+
+
+def test_adversary_and_method_each_train_their_own():
+    readin, duel = make_readin(), Duel()
+    start = duel.own.weight.detach().clone()
+    steps = {"max_steps": 2, "check_every": 2}
+    falling = iter([1.0, 0.0])
+    run(readin, duel, criterion=lambda z: next(falling), learning_rate=0.01, **steps)
+    assert not same_as_start(readin)
+    assert not torch.equal(duel.own.weight, start)
+    # `losses` runs through the opponent too, but only `adversary` moves it: Adam takes
+    # one step of the size it was given
+    moved = (duel.changes[1] - duel.changes[0]).abs().max()
+    assert 0 < moved <= 1.01e-3
+
+
+def test_best_state_holds_the_networks_too():
+    duel, kept = Duel(), {}
+    values = iter([3.0, 1.0, 2.0])
+
+    def criterion(z):
+        value = next(values)
+        kept[value] = {k: v.clone() for k, v in duel.state_dict().items()}
+        return value
+
+    run(make_readin(), duel, criterion=criterion, max_steps=10)
+    assert all(torch.equal(v, kept[1.0][k]) for k, v in duel.state_dict().items())
+    assert not torch.equal(kept[1.0]["own.weight"], kept[2.0]["own.weight"])
 
 
 def test_loop_is_determined_by_its_seed():

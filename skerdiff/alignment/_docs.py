@@ -1,0 +1,116 @@
+"""Documentation that aligners share, written once."""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+import re
+from textwrap import dedent, indent
+
+_SHARED = {
+    # parameters of the source model and of what is done with sessions
+    "aligner": """
+        on_new_session : {"align", "raise"}, default="align"
+            What `transform` does with a session it has not met: align it among the
+            trials given (nothing is stored) with a `NewSessionWarning`, or raise.
+        memory : str or joblib.Memory, default=None
+            Cache of fitted source models. With it, a search over methods or folds
+            trains each source model once, and an interrupted fit goes on after the last
+            model that was finished. It needs an integer `random_state` to be of use.
+        trial_length : int, default=None
+            For 2-D X, the number of consecutive rows (bins) of a trial. By default each
+            row is a trial of its own.
+        device : str or torch.device, default="auto"
+            Where to train. ``"auto"`` takes a GPU if there is one. Fitted models are
+            kept on the CPU.
+        random_state : int, RandomState instance or None, default=None
+            Determines everything random. Two fits with one int agree to the bit, on as
+            many threads; each session has a seed of its own by its name, so that the
+            order of `adapt` calls does not matter.
+        verbose : bool, default=False
+            Whether to show progress bars.
+        """,
+    "model": """
+        latent_model : SequentialVAE, default=None
+            Latent-variable model of the source; None is ``SequentialVAE()``. It is
+            cloned.
+        n_components : int, default=None
+            Number of latent dims; overrides that of `latent_model`.
+        """,
+    # where the read-in starts
+    "start": """
+        init : {"geometry", "source", "random"}, default="geometry"
+            Where the target read-in starts: the geometry warm start (see
+            `GeometryAligner`); the source's read-in column by column; or random
+            weights.
+        n_starts : int, default=16
+            Random starts of the geometry search, beside the uniform one.
+        """,
+    # parameters of the gradient loop
+    "loop": """
+        learning_rate : float, default=1e-3
+            Step size of Adam, for features of unit variance.
+        batch_size : int, default=32
+            Trials per step, of the target and of the source.
+        max_steps : int, default=300
+            Most gradient steps; 0 keeps the start.
+        check_every : int, default=10
+            Steps between two looks at the held-out trials.
+        patience : int, default=30
+            Looks without improvement before stopping.
+        held_out : float, default=0.2
+            Share of the target trials that chooses the step: the one with the lowest
+            relative residual (one minus `score`) of these trials is kept, the start
+            included. No label is read.
+        """,
+    "adversary": """
+        adversary_learning_rate : float, default=1e-3
+            Step size of Adam for the adversary.
+        """,
+    # attributes
+    "fitted": """
+        latent_model_ : SequentialVAE
+            The fitted latent-variable model of the source.
+        sessions_ : dict of str to Session
+            The read-in of each session known, the source first.
+        alignment_report_ : dict of str to dict
+            For each target session how its alignment went: the number of its trials and
+            neurons, with the geometry warm start what `GeometryAligner` reports, and
+            what Notes may add.
+        source_ : str
+            Name of the source session.
+        n_bins_ : int
+            Bins per trial.
+        n_components_ : int
+            Number of latent dims.
+        n_features_in_ : int
+            Number of neurons of the source.
+        feature_names_in_ : ndarray of shape (`n_features_in_`,)
+            Names of the source's neurons, if X had any.
+        """,
+    "trained": """
+        n_parameters_added_ : int
+            Parameters of the networks that the method adds to the source model.
+        loss_curve_ : dict of str to list of dict
+            For each target session the named losses of every gradient step. What
+            `alignment_report_` adds: ``criterion_curve``, step and relative residual of
+            the held-out trials, and ``n_steps``, the step that was kept.
+        steps_per_second_ : dict of str to float
+            For each target session the gradient steps per second.
+        """,
+}
+# the same where an adversary has to keep up
+_SHARED["gentle_loop"] = _SHARED["loop"].replace(
+    "learning_rate : float, default=1e-3", "learning_rate : float, default=3e-4"
+)
+_PLACE = re.compile(r"^( *)shared : (\w+)\n(?: +.*\n)", re.MULTILINE)
+
+
+def share_docs(cls):
+    """Fill the places ``shared : name`` in a class docstring, two lines each."""
+
+    def fill(match):
+        return indent(dedent(_SHARED[match[2]]).strip("\n"), match[1]) + "\n"
+
+    if cls.__doc__ is not None:  # None under python -OO
+        cls.__doc__ = _PLACE.sub(fill, cls.__doc__)
+    return cls

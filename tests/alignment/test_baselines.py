@@ -1,0 +1,244 @@
+"""What every aligner must show, on sessions whose right alignment is known."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.linear_model import Ridge
+
+from skerdiff import DiffusionPrior, ERDiffAligner, IdentityAligner, PerBinRegressor
+from skerdiff.alignment import (
+    ADANAligner,
+    CORALAligner,
+    CycleGANAligner,
+    DAFAligner,
+    DANNAligner,
+    GeometryAligner,
+    JSDAligner,
+    MMDAligner,
+    NeuronMomentsAligner,
+    SASAAligner,
+    SinkhornAligner,
+)
+from skerdiff.alignment._coral import moment_map
+from skerdiff.utils import all_estimators
+
+TRAINED = {
+    "ADAN": ADANAligner(),
+    "Cycle-GAN": CycleGANAligner(),
+    "DAF": DAFAligner(),
+    "DANN": DANNAligner(),
+    "ERDiff": ERDiffAligner(prior=DiffusionPrior(max_iter=2, n_channels=16)),
+    "JSDM": JSDAligner(),
+    "JSDM per bin": JSDAligner(moments="per_bin"),
+    "MMD": MMDAligner(),
+    "RDA-MMD": MMDAligner(recurrent=True),
+    "SASA": SASAAligner(),
+    "Sinkhorn": SinkhornAligner(),
+}
+CLOSED = {
+    "CORAL": CORALAligner(),
+    "geometry": GeometryAligner(n_starts=8),
+    "neuron moments": NeuronMomentsAligner(),
+}
+# of the ERDiff paper at 8 latent dims and 37 bins; that of ERDiff is its prior
+PARAMETERS = {
+    "Cycle-GAN": 26_000,
+    "JSDM": 0,
+    "SASA": 33_000,
+    "RDA-MMD": 65_000,
+    "DAF": 91_000,
+}
+
+
+def each(aligners):
+    return pytest.mark.parametrize("aligner", aligners.values(), ids=list(aligners))
+
+
+@pytest.fixture(scope="module")
+def place(reaching, settings):
+    """Source decoder, and a copy of the source day with 24 of its 60 neurons moved."""
+    identity = IdentityAligner(**settings).fit(reaching.source, reaching.y_source)
+    Z = identity.transform(reaching.source)
+    decoder = PerBinRegressor(Ridge()).fit(Z, reaching.y_source)
+    moved = np.random.default_rng(0).permutation(60)[:24]
+    order = np.arange(60)
+    order[moved] = np.roll(moved, 1)
+
+    def score(aligner, X, y):
+        return decoder.score(aligner.transform(X, session="target"), y)
+
+    def lost(X, y):
+        return decoder.score(identity.transform(X, session="source"), y)
+
+    return order, score, lost
+
+
+def fit(aligner, reaching, settings, **params):
+    aligner = clone(aligner).set_params(**settings | params)
+    return aligner.fit(reaching.source, reaching.y_source)
+
+
+def test_every_aligner_is_tried_here():
+    here = {type(a) for a in (*TRAINED.values(), *CLOSED.values(), IdentityAligner())}
+    assert here == {found for _, found in all_estimators("aligner")}
+
+
+@pytest.mark.slow
+@each(TRAINED)
+def test_moved_neurons_are_made_up_for(aligner, place, reaching, settings):
+    order, score, lost = place
+    X, X_new = reaching.source[:, :, order], reaching.others[:, :, order]
+    aligner = fit(aligner, reaching, settings, init="source").adapt(X)
+    assert (
+        score(aligner, X_new, reaching.y_others) > lost(X_new, reaching.y_others) + 0.2
+    )
+    report = aligner.alignment_report_["target"]
+    assert report["init"] == "source"
+    assert report["n_steps"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("init", ["source", "geometry"])
+@each(TRAINED | {"CORAL": CLOSED["CORAL"]})
+def test_source_as_its_own_target_stays(aligner, init, place, reaching, settings):
+    _, score, lost = place
+    aligner = fit(aligner, reaching, settings, init=init).adapt(reaching.source)
+    known = lost(reaching.others, reaching.y_others)
+    assert score(aligner, reaching.others, reaching.y_others) > known - 0.02
+
+
+def test_drift_of_gain_and_baseline_is_undone(place, reaching, settings):
+    _, score, lost = place
+    rng = np.random.default_rng(0)
+    gain, baseline = rng.uniform(0.3, 3.0, 60), rng.uniform(0.0, 3.0, 60)
+    # features are square roots: shift and scale those
+    drift = [
+        (gain * np.sqrt(X) + baseline) ** 2 for X in (reaching.source, reaching.others)
+    ]
+    aligner = fit(NeuronMomentsAligner(), reaching, settings).adapt(drift[0])
+    known = lost(reaching.others, reaching.y_others)
+    assert lost(drift[1], reaching.y_others) < known - 0.2
+    assert score(aligner, drift[1], reaching.y_others) == pytest.approx(known, abs=0.01)
+
+
+def test_neuron_moments_match_column_by_column(reaching, settings):
+    aligner = fit(NeuronMomentsAligner(), reaching, settings)
+    silent = reaching.others.copy()
+    silent[:, :, 5] = 0.0
+    for X in (reaching.others[:, :, :40], silent, np.tile(reaching.others, 2)):
+        fitted = copy.deepcopy(aligner).adapt(X)
+        model = fitted.latent_model_
+        features = model.features(X)
+        activations = model.activations(features, fitted.sessions_["target"].readin)
+        n = min(60, X.shape[2])
+        matched = np.tile(
+            model.features(reaching.source).mean((0, 1)), (*X.shape[:2], 1)
+        )
+        source = model.features(reaching.source)[:, :, :n]
+        here = features[:, :, :n]
+        spread = here.std((0, 1))
+        moving = spread > 0
+        standard = (here - here.mean((0, 1)))[..., moving] / spread[moving]
+        matched[:, :, np.flatnonzero(moving)] += standard * source.std((0, 1))[moving]
+        np.testing.assert_allclose(activations, model.activations(matched), atol=1e-8)
+
+
+def test_moment_map_gives_the_moments_and_no_rotation():
+    rng = np.random.default_rng(0)
+    Z = rng.standard_normal((500, 3)) @ rng.standard_normal((3, 3)) + 4.0
+    source = rng.standard_normal((400, 3)) @ rng.standard_normal((3, 3)) - 1.0
+    moved = moment_map(Z, source, 0.0)(Z)
+    np.testing.assert_allclose(moved.mean(0), source.mean(0), atol=1e-9)
+    np.testing.assert_allclose(
+        np.cov(moved.T, bias=True), np.cov(source.T, bias=True), atol=1e-9
+    )
+    same = moment_map(Z, Z, 1e-3)
+    np.testing.assert_allclose(same.matrix, np.eye(3), atol=1e-9)
+    scaled = moment_map(Z * [1.0, 1.0, 1.0] * 2.0, Z, 0.0)
+    np.testing.assert_allclose(scaled.matrix, np.eye(3) / 2, atol=1e-9)
+
+
+def test_coral_matches_the_moments_of_the_latents(reaching, settings):
+    aligner = fit(CORALAligner(shrinkage=0.0), reaching, settings, init="source")
+    aligner.adapt(reaching.adapt)
+    rows = aligner.transform(reaching.adapt).reshape(-1, 8)
+    source = aligner.transform(reaching.source, session="source").reshape(-1, 8)
+    np.testing.assert_allclose(rows.mean(0), source.mean(0), atol=1e-6)
+    np.testing.assert_allclose(np.cov(rows.T), np.cov(source.T), rtol=1e-3, atol=1e-3)
+
+
+@each(TRAINED)
+def test_steps_are_recorded_and_the_best_is_kept(aligner, reaching, settings):
+    short = {"max_steps": 6, "check_every": 2, "init": "source"}
+    aligner = fit(aligner, reaching, settings, **short).adapt(reaching.adapt)
+    assert len(aligner.loss_curve_["target"]) == 6
+    for losses in aligner.loss_curve_["target"]:
+        assert losses and all(np.isfinite(value) for value in losses.values())
+    curve = dict(aligner.alignment_report_["target"]["criterion_curve"])
+    kept = aligner.alignment_report_["target"]["n_steps"]
+    assert list(curve) == [0, 2, 4, 6]
+    assert curve[kept] == min(curve.values())
+    assert aligner.steps_per_second_["target"] > 0
+    assert aligner.n_parameters_added_ >= 0
+    assert fit(aligner, reaching, settings).loss_curve_ == {}
+
+
+@each(TRAINED)
+def test_what_is_kept_is_what_decodes(aligner, reaching, settings):
+    short = {"max_steps": 4, "check_every": 2, "init": "source", "learning_rate": 3e-3}
+    aligner = fit(aligner, reaching, settings, **short).adapt(reaching.adapt)
+    curve = dict(aligner.alignment_report_["target"]["criterion_curve"])
+    if aligner.alignment_report_["target"]["n_steps"] > 0:
+        # the criterion of all trials differs from that of the held-out ones, yet the
+        # kept state lies nearer to the source than the start
+        start = copy.deepcopy(aligner).set_params(max_steps=0).adapt(reaching.adapt)
+        assert aligner.score(reaching.adapt) > start.score(reaching.adapt)
+    assert min(curve.values()) <= curve[0]
+
+
+@each(TRAINED)
+def test_two_adaptations_agree_to_the_bit(aligner, reaching, settings):
+    aligner = fit(aligner, reaching, settings, max_steps=4, init="source")
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    first, second = (copy.deepcopy(aligner).adapt(reaching.adapt) for _ in range(2))
+    np.testing.assert_array_equal(
+        first.transform(reaching.test), second.transform(reaching.test)
+    )
+    assert first.loss_curve_ == second.loss_curve_
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.array_equal(np.random.get_state()[1], before[1])
+
+
+@each(TRAINED | CLOSED)
+def test_only_the_session_changes(aligner, reaching, settings):
+    aligner = fit(aligner, reaching, settings)
+    if "max_steps" in aligner.get_params():
+        aligner.set_params(max_steps=3)
+    known = aligner.transform(reaching.source, session="source")
+    weights = copy.deepcopy(aligner.latent_model_.module_.state_dict())
+    aligner.adapt(reaching.adapt)
+    np.testing.assert_array_equal(
+        aligner.transform(reaching.source, session="source"), known
+    )
+    module = aligner.latent_model_.module_
+    assert all(torch.equal(v, weights[k]) for k, v in module.state_dict().items())
+    assert all(p.grad is None for p in module.parameters())
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_added_parameters_are_about_those_of_the_paper(name):
+    source = torch.zeros(4, 37, 8)
+    objective = TRAINED[name]._make_objective(source)
+    count = sum(p.numel() for p in objective.parameters())
+    assert abs(count - PARAMETERS[name]) <= 0.25 * PARAMETERS[name]
+
+
+def test_ablations_of_the_prior_are_parameters(reaching, settings):
+    prior = DiffusionPrior(max_iter=2, n_channels=8, spatial=False)
+    aligner = ERDiffAligner(prior=prior, max_steps=2, **settings)
+    aligner.fit(reaching.source, reaching.y_source).adapt(reaching.adapt)
+    assert aligner.prior_.spatial is False
+    assert np.isfinite(aligner.transform(reaching.test)).all()
