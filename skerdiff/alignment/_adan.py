@@ -158,7 +158,7 @@ class ADANAligner(GradientAligner):
         See `_docs`.
     shared : start
         See `_docs`.
-    shared : gentle_loop
+    shared : loop
         See `_docs`.
     shared : aligner
         See `_docs`.
@@ -186,15 +186,15 @@ class ADANAligner(GradientAligner):
     copying its input.
 
     At equal step sizes of 1e-3 the read-in outran the autoencoder on simulated sessions
-    (`make_reaching_sessions`, three seeds), so that the start was kept. Hence the
-    smaller step size of the read-in.
+    (`make_reaching_sessions`, three seeds), so that the start was kept; at 1e-4 it did
+    not.
 
     Differences from the published method: latents of a source model take the place of
     firing rates; the margin; noise of half a standard deviation; the map is
     :math:`x + f(x)` with the last layer of f at zero, the identity before the first
     step; the read-in is trained with the map; the autoencoder is trained on the source
     by its error alone, without a decoder of behaviour; a batch holds all bins of its
-    trials; autoencoder and map have step sizes of 1e-3 and 3e-4, where the published
+    trials; autoencoder and map have step sizes of 1e-3 and 1e-4, where the published
     values are 5e-5 and 1e-4.
 
     References
@@ -241,11 +241,11 @@ class ADANAligner(GradientAligner):
         adversary_learning_rate=1e-3,
         init="geometry",
         n_starts=16,
-        learning_rate=3e-4,
+        learning_rate=1e-4,
         batch_size=32,
-        max_steps=300,
+        max_steps=100,
         check_every=10,
-        patience=30,
+        patience=10,
         held_out=0.2,
         on_new_session="align",
         memory=None,

@@ -173,7 +173,7 @@ class CycleGANAligner(GradientAligner):
         See `_docs`.
     shared : start
         See `_docs`.
-    shared : gentle_loop
+    shared : loop
         See `_docs`.
     shared : aligner
         See `_docs`.
@@ -198,7 +198,7 @@ class CycleGANAligner(GradientAligner):
     firing rates, and so the maps have no rectifier at the end; the maps are
     :math:`x + f(x)` with the last layer of f at zero, the identity before the first
     step; the read-in is trained with the maps; a batch holds all bins of its trials;
-    maps and discriminators have step sizes of 3e-4 and 1e-3, where the published values
+    maps and discriminators have step sizes of 1e-4 and 1e-3, where the published values
     are 1e-3 and 1e-2; the hidden layers are wider than their input.
 
     References
@@ -241,11 +241,11 @@ class CycleGANAligner(GradientAligner):
         adversary_learning_rate=1e-3,
         init="geometry",
         n_starts=16,
-        learning_rate=3e-4,
+        learning_rate=1e-4,
         batch_size=32,
-        max_steps=300,
+        max_steps=100,
         check_every=10,
-        patience=30,
+        patience=10,
         held_out=0.2,
         on_new_session="align",
         memory=None,

@@ -188,7 +188,7 @@ class DAFAligner(GradientAligner):
         Step size of Adam for the discriminator.
     shared : start
         See `_docs`.
-    shared : gentle_loop
+    shared : loop
         See `_docs`.
     shared : aligner
         See `_docs`.
@@ -258,11 +258,11 @@ class DAFAligner(GradientAligner):
         adversary_learning_rate=1e-3,
         init="geometry",
         n_starts=16,
-        learning_rate=3e-4,
+        learning_rate=1e-4,
         batch_size=32,
-        max_steps=300,
+        max_steps=100,
         check_every=10,
-        patience=30,
+        patience=10,
         held_out=0.2,
         on_new_session="align",
         memory=None,

@@ -136,7 +136,7 @@ class DANNAligner(GradientAligner):
         See `_docs`.
     shared : start
         See `_docs`.
-    shared : gentle_loop
+    shared : loop
         See `_docs`.
     shared : aligner
         See `_docs`.
@@ -202,11 +202,11 @@ class DANNAligner(GradientAligner):
         adversary_learning_rate=1e-3,
         init="geometry",
         n_starts=16,
-        learning_rate=3e-4,
+        learning_rate=1e-4,
         batch_size=32,
-        max_steps=300,
+        max_steps=100,
         check_every=10,
-        patience=30,
+        patience=10,
         held_out=0.2,
         on_new_session="align",
         memory=None,

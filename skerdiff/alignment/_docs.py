@@ -47,15 +47,16 @@ _SHARED = {
         """,
     # parameters of the gradient loop
     "loop": """
-        learning_rate : float, default=1e-3
-            Step size of Adam, for features of unit variance.
+        learning_rate : float, default=1e-4
+            Step size of Adam, for features of unit variance. From ``init="source"``
+            take 1e-3, or 3e-4 against an adversary, and more steps.
         batch_size : int, default=32
             Trials per step, of the target and of the source.
-        max_steps : int, default=300
+        max_steps : int, default=100
             Most gradient steps; 0 keeps the start.
         check_every : int, default=10
             Steps between two looks at the held-out trials.
-        patience : int, default=30
+        patience : int, default=10
             Looks without improvement before stopping.
         held_out : float, default=0.2
             Share of the target trials that chooses the step: the one with the lowest
@@ -98,10 +99,6 @@ _SHARED = {
             For each target session the gradient steps per second.
         """,
 }
-# the same where an adversary has to keep up
-_SHARED["gentle_loop"] = _SHARED["loop"].replace(
-    "learning_rate : float, default=1e-3", "learning_rate : float, default=3e-4"
-)
 _PLACE = re.compile(r"^( *)shared : (\w+)\n(?: +.*\n)", re.MULTILINE)
 
 

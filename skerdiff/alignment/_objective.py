@@ -56,7 +56,7 @@ class Objective(nn.Module):
         return None
 
     def groups(self) -> tuple[list, list]:
-        """List the parameters trained with the read-in, and those of the adversaries."""
+        """List what is trained with the read-in, and what the adversaries train."""
         theirs = [
             p for name in self.adversaries for p in getattr(self, name).parameters()
         ]
