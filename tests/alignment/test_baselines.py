@@ -23,6 +23,7 @@ from skerdiff.alignment import (
     SinkhornAligner,
 )
 from skerdiff.alignment._coral import moment_map
+from skerdiff.benchmark._cross_day import from_source
 from skerdiff.utils import all_estimators
 
 TRAINED = {
@@ -93,7 +94,7 @@ def test_every_aligner_is_tried_here():
 def test_moved_neurons_are_made_up_for(aligner, place, reaching, settings):
     order, score, lost = place
     X, X_new = reaching.source[:, :, order], reaching.others[:, :, order]
-    aligner = fit(aligner, reaching, settings, init="source").adapt(X)
+    aligner = fit(from_source(aligner), reaching, settings).adapt(X)
     assert (
         score(aligner, X_new, reaching.y_others) > lost(X_new, reaching.y_others) + 0.2
     )
