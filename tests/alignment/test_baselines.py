@@ -8,7 +8,13 @@ import torch
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 
-from skerdiff import DiffusionPrior, ERDiffAligner, IdentityAligner, PerBinRegressor
+from skerdiff import (
+    DiffusionPrior,
+    ERDiffAligner,
+    IdentityAligner,
+    PerBinRegressor,
+    Trials,
+)
 from skerdiff.alignment import (
     ADANAligner,
     CORALAligner,
@@ -230,6 +236,25 @@ def test_only_the_session_changes(aligner, reaching, settings):
     module = aligner.latent_model_.module_
     assert all(torch.equal(v, weights[k]) for k, v in module.state_dict().items())
     assert all(p.grad is None for p in module.parameters())
+
+
+@each(TRAINED | CLOSED)
+def test_target_labels_change_not_one_bit(aligner, reaching, settings):
+    trials = Trials({"source": reaching.source, "target": reaching.adapt})
+    y = np.full((len(trials), 20, 2), np.nan)
+    y[trials.is_source] = reaching.y_source
+    labelled = y.copy()
+    labelled[~trials.is_source] = reaching.y_adapt
+    quick = {"max_steps": 3, "check_every": 1, "init": "source"}
+    known = aligner.get_params(deep=False)
+    quick = {name: value for name, value in quick.items() if name in known}
+    first, second = (
+        clone(aligner).set_params(**settings | quick).fit(trials, labels)
+        for labels in (y, labelled)
+    )
+    for Z, other in zip(*(a.transform(trials).items() for a in (first, second))):
+        np.testing.assert_array_equal(Z[1], other[1])
+    assert first.alignment_report_ == second.alignment_report_
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
