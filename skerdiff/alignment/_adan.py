@@ -53,11 +53,13 @@ class Autoencoder(nn.Module):
         return (self(x, generator) - x).abs().mean(-1)
 
     def pretrain(self, rows: Tensor, n_steps: int, batch_size: int = 128):
-        """Lower the error of rows (n_rows, d), on the CPU and always by one seed."""
-        generator = make_generator(0)
+        """Lower the error of rows (n_rows, d), always by one seed."""
+        generator = make_generator(0, rows.device)
         optimizer = torch.optim.Adam(self.parameters(), lr=3e-3)
         for _ in range(n_steps):
-            index = torch.randint(len(rows), (batch_size,), generator=generator)
+            index = torch.randint(
+                len(rows), (batch_size,), generator=generator, device=rows.device
+            )
             optimizer.zero_grad()
             self.error(rows[index], generator).mean().backward()
             optimizer.step()
@@ -84,8 +86,8 @@ class ADANObjective(Objective):
 
     Parameters
     ----------
-    source : Tensor of shape (n_trials, n_bins, d)
-        Latents from which the autoencoder starts.
+    n_components : int
+        Latent dims.
     n_hidden, n_code : int
         Widths of the networks.
     noise : float
@@ -99,14 +101,23 @@ class ADANObjective(Objective):
     adversaries = ("autoencoder",)
 
     def __init__(
-        self, source, n_hidden=64, n_code=10, noise=0.5, margin=1.0, n_pretraining=200
+        self,
+        n_components,
+        n_hidden=64,
+        n_code=10,
+        noise=0.5,
+        margin=1.0,
+        n_pretraining=200,
     ):
         super().__init__()
-        self.generator = Shift(source.shape[2], n_hidden)
-        self.autoencoder = Autoencoder(source.shape[2], n_hidden, n_code, noise)
-        self.margin = margin
+        self.generator = Shift(n_components, n_hidden)
+        self.autoencoder = Autoencoder(n_components, n_hidden, n_code, noise)
+        self.margin, self.n_pretraining = margin, n_pretraining
+
+    def prepare(self, source):
+        """Train the autoencoder on the source alone."""
         with limit_threads(1):
-            self.autoencoder.pretrain(source.flatten(0, 1).cpu(), n_pretraining)
+            self.autoencoder.pretrain(source.flatten(0, 1), self.n_pretraining)
 
     def map_network(self):
         """Map from target to source."""
@@ -281,7 +292,7 @@ class ADANAligner(GradientAligner):
 
     def _make_objective(self, source):
         return ADANObjective(
-            source,
+            source.shape[2],
             self.n_hidden,
             self.n_code,
             self.noise,

@@ -115,6 +115,7 @@ class GradientAligner(BaseAligner):
         with seeded_torch(derive_seed(seed, "objective")):
             objective = self._make_objective(z_source)
         objective = objective.to(device).train()
+        objective.prepare(z_source)
         bar = progress_bar(self.verbose, self.max_steps, "alignment", "step")
         begin = perf_counter()
         with limit_threads(2), bar as progress:

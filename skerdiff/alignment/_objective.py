@@ -20,6 +20,9 @@ class Objective(nn.Module):
 
     adversaries: tuple = ()  # names of submodules
 
+    def prepare(self, source: Tensor) -> None:
+        """Train what must be trained on all source latents before the first step."""
+
     def map_network(self) -> nn.Module | None:
         """Network through which target latents go to the decoder; None for none.
 

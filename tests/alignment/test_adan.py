@@ -31,7 +31,9 @@ def batches(shift=0.0):
 def make(source=None, **kwargs):
     torch.manual_seed(0)
     source = latents(40, seed=2) if source is None else source
-    return ADANObjective(source, **{"n_pretraining": 20} | kwargs)
+    objective = ADANObjective(source.shape[2], **{"n_pretraining": 20} | kwargs)
+    objective.prepare(source)
+    return objective
 
 
 def moved(**kwargs):

@@ -195,6 +195,7 @@ def test_steps_are_recorded_and_the_best_is_kept(aligner, reaching, settings):
     assert fit(aligner, reaching, settings).loss_curve_ == {}
 
 
+@pytest.mark.slow
 @each(TRAINED)
 def test_what_is_kept_is_what_decodes(aligner, reaching, settings):
     short = {"max_steps": 4, "check_every": 2, "init": "source", "learning_rate": 3e-3}
@@ -208,6 +209,7 @@ def test_what_is_kept_is_what_decodes(aligner, reaching, settings):
     assert min(curve.values()) <= curve[0]
 
 
+@pytest.mark.slow
 @each(TRAINED)
 def test_two_adaptations_agree_to_the_bit(aligner, reaching, settings):
     aligner = fit(aligner, reaching, settings, max_steps=4, init="source")
@@ -221,6 +223,7 @@ def test_two_adaptations_agree_to_the_bit(aligner, reaching, settings):
     assert np.array_equal(np.random.get_state()[1], before[1])
 
 
+@pytest.mark.slow
 @each(TRAINED | CLOSED)
 def test_only_the_session_changes(aligner, reaching, settings):
     quick = {"max_steps": 3, "init": "source"}
