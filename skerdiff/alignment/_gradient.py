@@ -134,7 +134,7 @@ class GradientAligner(BaseAligner):
                 patience=self.patience,
                 seed=seed,
                 progress=progress,
-                **self._adversary_settings(),
+                adversary_learning_rate=getattr(self, "adversary_learning_rate", None),
             )
         speed = len(losses) / (perf_counter() - begin)
         report = start.report | {"criterion_curve": curve, "n_steps": n_steps}
@@ -145,12 +145,6 @@ class GradientAligner(BaseAligner):
             )
             session.map = self._latent_map(objective)
         return session
-
-    def _adversary_settings(self):
-        known = "adversary_learning_rate" in self.get_params(deep=False)
-        return (
-            {"adversary_learning_rate": self.adversary_learning_rate} if known else {}
-        )
 
     def _latent_map(self, objective):
         """What an objective does to latents besides the read-in; None for nothing."""

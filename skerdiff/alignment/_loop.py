@@ -55,7 +55,7 @@ def adapt_readin(
     max_steps,
     batch_size,
     learning_rate,
-    adversary_learning_rate=1e-3,
+    adversary_learning_rate=None,
     check_every,
     patience,
     seed,
@@ -88,8 +88,10 @@ def adapt_readin(
         Most gradient steps.
     batch_size : int
         Trials per step and session.
-    learning_rate, adversary_learning_rate : float
-        Step sizes of Adam.
+    learning_rate : float
+        Step size of Adam.
+    adversary_learning_rate : float or None
+        The same for the adversaries; None where there are none.
     check_every : int
         Steps between two looks at the criterion.
     patience : int

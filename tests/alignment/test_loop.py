@@ -248,7 +248,8 @@ def test_adversary_and_method_each_train_their_own():
     start = duel.own.weight.detach().clone()
     steps = {"max_steps": 2, "check_every": 2}
     falling = iter([1.0, 0.0])
-    run(readin, duel, criterion=lambda z: next(falling), learning_rate=0.01, **steps)
+    steps |= {"learning_rate": 0.01, "adversary_learning_rate": 1e-3}
+    run(readin, duel, criterion=lambda z: next(falling), **steps)
     assert not same_as_start(readin)
     assert not torch.equal(duel.own.weight, start)
     # `losses` runs through the opponent too, but only `adversary` moves it: Adam takes
@@ -266,7 +267,8 @@ def test_best_state_holds_the_networks_too():
         kept[value] = {k: v.clone() for k, v in duel.state_dict().items()}
         return value
 
-    run(make_readin(), duel, criterion=criterion, max_steps=10)
+    rates = {"adversary_learning_rate": 1e-3}
+    run(make_readin(), duel, criterion=criterion, max_steps=10, **rates)
     assert all(torch.equal(v, kept[1.0][k]) for k, v in duel.state_dict().items())
     assert not torch.equal(kept[1.0]["own.weight"], kept[2.0]["own.weight"])
 
