@@ -10,7 +10,9 @@ error, AdamW with a step size of 3e-4.
 # SPDX-License-Identifier: BSD-3-Clause
 
 import math
+import os
 from copy import deepcopy
+from pathlib import Path
 from time import perf_counter
 
 import torch
@@ -85,7 +87,9 @@ class PublishedDenoiser(nn.Module):
         return self.out(h)[..., 0]
 
 
-def train_published(Z, n_epochs, *, batch_size=16, seed=0, report=None):
+def train_published(
+    Z, n_epochs, *, batch_size=16, seed=0, report=None, report_every=1, checkpoint=None
+):
     """Train the published shape with the published objective and step size.
 
     Parameters
@@ -99,7 +103,12 @@ def train_published(Z, n_epochs, *, batch_size=16, seed=0, report=None):
     seed : int, default=0
         Seed of weights, batches and noise.
     report : callable or None
-        Called after every epoch with its number and the averaged network.
+        Called with the number of epochs done and the averaged network.
+    report_every : int, default=1
+        Epochs between two reports.
+    checkpoint : path-like or None
+        A file to go on from, if it is there, and to save to before every report.
+        Remove it when anything else changes.
 
     Returns
     -------
@@ -111,9 +120,16 @@ def train_published(Z, n_epochs, *, batch_size=16, seed=0, report=None):
         net = PublishedDenoiser(*Z.shape[1:])
         average = deepcopy(net).eval()
         optimizer = torch.optim.AdamW(net.parameters(), 3e-4, weight_decay=1e-4)
+        parts = {"net": net, "average": average, "optimizer": optimizer}
         signal = alpha_bars().float()
         seconds = []
-        for epoch in range(n_epochs):
+        if checkpoint is not None and Path(checkpoint).exists():
+            saved = torch.load(checkpoint, weights_only=True)
+            for name, part in parts.items():
+                part.load_state_dict(saved[name])
+            torch.set_rng_state(saved["generator"])
+            seconds = saved["seconds"]
+        for epoch in range(len(seconds), n_epochs):
             start = perf_counter()
             for z in Z[torch.randperm(len(Z))].split(batch_size):
                 step = torch.randint(N_STEPS, (len(z),))
@@ -129,6 +145,12 @@ def train_published(Z, n_epochs, *, batch_size=16, seed=0, report=None):
                         list(average.parameters()), list(net.parameters()), 0.02
                     )
             seconds.append(perf_counter() - start)
-            if report is not None:
-                report(epoch + 1, average)
+            if (epoch + 1) % report_every == 0:
+                if checkpoint is not None:
+                    state = {name: part.state_dict() for name, part in parts.items()}
+                    state |= {"generator": torch.get_rng_state(), "seconds": seconds}
+                    torch.save(state, f"{checkpoint}.part")
+                    os.replace(f"{checkpoint}.part", checkpoint)
+                if report is not None:
+                    report(epoch + 1, average)
     return seconds

@@ -163,6 +163,7 @@ def run_loop(kind):
         max_steps=6,
         batch_size=5,
         learning_rate=0.01,
+        adversary_learning_rate=0.01,
         check_every=2,
         patience=2,
         seed=0,

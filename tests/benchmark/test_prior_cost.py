@@ -55,6 +55,24 @@ def test_published_network_learns():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_training_goes_on_where_it_was_interrupted(tmp_path):
+    Z = torch.tensor(trajectories(20, 3, 2), dtype=torch.float32)
+    states = []
+
+    def report(epoch, net):
+        states.append((epoch, [p.clone() for p in net.parameters()]))
+
+    options = {"report": report, "report_every": 2}
+    train_published(Z, 4, **options)
+    options["checkpoint"] = tmp_path / "published.pt"
+    train_published(Z, 3, **options)  # the third epoch is lost
+    assert len(train_published(Z, 4, **options)) == 4
+    assert [epoch for epoch, _ in states] == [2, 4, 2, 4]
+    for whole, resumed in (states[0::2], states[1::2]):
+        for a, b in zip(whole[1], resumed[1], strict=True):
+            assert torch.equal(a, b)
+
+
 def test_loss_of_a_prior_at_published_times():
     Z = trajectories(200, 4, 2)
     prior = DiffusionPrior(max_iter=0, random_state=0).fit(Z)
