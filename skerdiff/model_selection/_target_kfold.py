@@ -1,20 +1,16 @@
-"""Cross-validation across sessions."""
+"""Folds of target trials."""
 
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
-import numbers
-
 import numpy as np
-from sklearn.model_selection import BaseCrossValidator, KFold
+from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils import check_random_state
 
-from .trials import Trials
-
-__all__ = ["TargetKFold"]
+from ._base import TargetSplitter, check_integer
 
 
-class TargetKFold(BaseCrossValidator):
+class TargetKFold(TargetSplitter):
     """Folds of target trials; all source trials are always for training.
 
     In each split the aligner learns the source session and adapts to the target
@@ -34,6 +30,18 @@ class TargetKFold(BaseCrossValidator):
         Determines the shuffling. The default is a number, so that all estimators of a
         search see the same folds.
 
+    See Also
+    --------
+    CalibrationSplit : Adapts to the first few trials of a day.
+    LeaveOneSessionOut : One split per target session.
+
+    Notes
+    -----
+    Every fold holds each movement direction in the same share if the directions are
+    given as ``groups``: ``cross_val_score(pipe, trials, y, groups=direction, cv=...)``,
+    with metadata routing ``params={"groups": direction}``. They shape the folds only;
+    those of source trials are not read.
+
     Examples
     --------
     >>> import numpy as np
@@ -46,11 +54,11 @@ class TargetKFold(BaseCrossValidator):
     [0 1 2 3 4 5] [6 7]
     """
 
+    # as sklearn.model_selection.GroupKFold: taken where they are given
+    __metadata_request__split = {"groups": True}
+
     def __init__(self, n_splits=5, *, shuffle=True, random_state=0):
-        if not isinstance(n_splits, numbers.Integral) or n_splits < 2:
-            raise ValueError(
-                f"n_splits must be an integer of at least 2, got {n_splits!r}."
-            )
+        check_integer("n_splits", n_splits, 2)
         self.n_splits = n_splits
         self.shuffle = shuffle
         self.random_state = random_state
@@ -64,8 +72,8 @@ class TargetKFold(BaseCrossValidator):
             Sessions, the source and at least one more.
         y : Ignored
             Labels are never read.
-        groups : Ignored
-            Not used, present for API consistency.
+        groups : array-like of shape (n_trials,), default=None
+            Movement direction of each trial. Folds are stratified by it.
 
         Yields
         ------
@@ -79,38 +87,32 @@ class TargetKFold(BaseCrossValidator):
         TypeError
             If X is not `Trials`.
         ValueError
-            If there is no target session, or if one has fewer trials than folds.
+            If there is no source or target session, if a session has fewer trials than
+            folds, or if `groups` does not fit X.
         """
-        if not isinstance(X, Trials):
-            raise TypeError(
-                "TargetKFold splits skerdiff.Trials, which know the session of each "
-                f"trial; got {type(X).__name__}."
-            )
-        session = X.session
-        targets = [name for name in X.names if name != X.source]
-        if not targets:
-            raise ValueError(
-                f"TargetKFold needs a session other than the source {X.source!r}, got "
-                f"{X!r}."
-            )
+        return super().split(X, y, groups)
+
+    def _split_targets(self, targets, groups):
         rng = check_random_state(self.random_state)
-        fold = np.full(len(X), -1)
-        for name in targets:
-            index = np.flatnonzero(session == name)
+        kind = KFold if groups is None else StratifiedKFold
+        folds = []
+        for name, index in targets.items():
             if len(index) < self.n_splits:
                 raise ValueError(
                     f"n_splits={self.n_splits} is more than the {len(index)} trials of "
                     f"session {name!r}."
                 )
-            kfold = KFold(
+            kfold = kind(
                 self.n_splits,
                 shuffle=self.shuffle,
                 random_state=rng if self.shuffle else None,
             )
-            for k, (_, test) in enumerate(kfold.split(index)):
-                fold[index[test]] = k
-        for k in range(self.n_splits):
-            yield np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+            label = None if groups is None else groups[index].astype(str)
+            folds.append([index[test] for _, test in kfold.split(index, label)])
+        everything = np.concatenate(list(targets.values()))
+        for parts in zip(*folds, strict=True):
+            test = np.concatenate(parts)
+            yield np.setdiff1d(everything, test), test
 
     def get_n_splits(self, X=None, y=None, groups=None):
         """Return the number of folds.
