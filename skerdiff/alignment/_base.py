@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, check_memory
+from sklearn.utils.validation import check_is_fitted
 
 from ..base import TrialEstimator, _as_array, check_not_silent
 from ..exceptions import AmbiguousAlignmentWarning, NewSessionWarning
@@ -19,16 +19,13 @@ from ..latent import SequentialVAE
 from ..trials import Trials
 from ..utils._random import derive_seed, draw_seed
 from ..utils._training import progress_bar
+from ._cache import fit_model, run_once
 from ._geometry import principal_coordinates, relative_residual
 from ._start import Session, start_session
 
 GEOMETRY_DIMS = 8  # principal axes in which trials are compared
 MIN_TRIALS = 4  # fewer target trials have no geometry to speak of
 THIN_MARGIN = 0.05  # below, the second-best alignment fits nearly as well
-
-
-def _fit_model(model, X, y):
-    return model.fit(X, y)
 
 
 class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEstimator):
@@ -87,7 +84,7 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEstima
             n_components=self.n_components,
             random_state=derive_seed(seed, "latent model"),
         )
-        self.latent_model_ = self._cached(_fit_model)(model, source, y)
+        self.latent_model_ = self._once(fit_model, model=model, X=source, y=y)
         self.source_ = X.source if form.kind == "trials" else "source"
         self._seed = seed
         features = self.latent_model_.features(source)
@@ -114,8 +111,8 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEstima
             **{k: v for k, v in params.items() if v is not None and k in known}
         )
 
-    def _cached(self, func):
-        return check_memory(self.memory).cache(func)
+    def _once(self, func, progress=None, **arguments):
+        return run_once(self.memory, func, arguments, progress)
 
     def _fit_source(self, Z):
         """Learn more about the source latents (n_trials, n_bins, d), if need be."""
@@ -230,15 +227,16 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEstima
     def _start(self, features, seed, init, n_starts=16):
         """Session from which a method starts, see `start_session`."""
         with progress_bar(self.verbose, n_starts + 1, "geometry", "start") as progress:
-            return start_session(
-                self.latent_model_.readin_,
-                self._coordinates,
-                self._activations,
-                features,
-                init,
+            return self._once(
+                start_session,
+                progress,
+                source_readin=self.latent_model_.readin_,
+                coordinates=self._coordinates,
+                activations=self._activations,
+                features=features,
+                init=init,
                 n_starts=n_starts,
                 seed=seed,
-                progress=progress if init == "geometry" else None,
             )
 
     # -- using ---------------------------------------------------------------------

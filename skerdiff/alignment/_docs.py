@@ -13,9 +13,11 @@ _SHARED = {
             What `transform` does with a session it has not met: align it among the
             trials given (nothing is stored) with a `NewSessionWarning`, or raise.
         memory : str or joblib.Memory, default=None
-            Cache of fitted source models. With it, a search over methods or folds
-            trains each source model once, and an interrupted fit goes on after the last
-            model that was finished. It needs an integer `random_state` to be of use.
+            Cache of source models and geometry searches. With it, a search over methods
+            or folds trains each source model once, also by several workers, and an
+            interrupted fit goes on after the last model that was finished. Results of
+            other versions of the code are never used. It needs an integer
+            `random_state` to be of use.
         trial_length : int, default=None
             For 2-D X, the number of consecutive rows (bins) of a trial. By default each
             row is a trial of its own.

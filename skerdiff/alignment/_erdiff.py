@@ -14,7 +14,7 @@ from ..diffusion import DiffusionPrior
 from ..diffusion._objectives import denoising_loss, stratified_times
 from ..diffusion._sde import T_MIN
 from ..utils._random import derive_seed
-from ._base import _fit_model
+from ._cache import fit_model
 from ._divergences import gaussian_kl, moments, transport_cost
 from ._docs import share_docs
 from ._gradient import GradientAligner
@@ -202,7 +202,7 @@ class ERDiffAligner(GradientAligner):
             noise_scale=self.noise_scale,
             random_state=derive_seed(self._seed, "prior"),
         )
-        self.prior_ = self._cached(_fit_model)(prior, Z, None)
+        self.prior_ = self._once(fit_model, model=prior, X=Z)
         super()._fit_source(Z)
 
     def _make_objective(self, source):

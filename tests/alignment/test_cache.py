@@ -1,0 +1,161 @@
+"""The cache behind ``memory``."""
+
+import multiprocessing
+import os
+import signal
+import time
+import warnings
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from joblib import Parallel, delayed
+from numpy.testing import assert_array_equal
+
+from skerdiff import GeometryAligner, SequentialVAE
+from skerdiff.alignment import _cache
+from skerdiff.alignment._cache import code_version, run_once
+
+
+def double(x, folder, progress=None):
+    """Note down that it ran."""
+    (Path(folder) / f"{os.getpid()}-{time.perf_counter_ns()}").touch()
+    time.sleep(0.2)
+    if progress is not None:
+        progress(1)
+    return 2 * x
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "calls").mkdir()
+    return tmp_path / "calls"
+
+
+def n_calls(folder):
+    return len(list(folder.iterdir()))
+
+
+def test_same_arguments_are_computed_once(tmp_path, folder):
+    memory = str(tmp_path / "memory")
+    x = np.arange(3.0)
+    for _ in range(2):
+        assert_array_equal(run_once(memory, double, {"x": x, "folder": folder}), 2 * x)
+    assert n_calls(folder) == 1
+    run_once(joblib.Memory(memory, verbose=0), double, {"x": x, "folder": folder})
+    assert n_calls(folder) == 1
+    run_once(memory, double, {"x": x + 1, "folder": folder})
+    assert n_calls(folder) == 2
+    for _ in range(2):
+        run_once(None, double, {"x": x, "folder": folder})
+    assert n_calls(folder) == 4
+
+
+def test_progress_is_no_part_of_the_key(tmp_path, folder):
+    done = []
+    for _ in range(2):
+        arguments = {"x": 1, "folder": folder}
+        assert run_once(str(tmp_path / "m"), double, arguments, done.append) == 2
+    assert done == [1]
+
+
+def test_other_code_is_another_key(tmp_path, folder, monkeypatch):
+    arguments = {"x": 1, "folder": folder}
+    run_once(str(tmp_path / "m"), double, arguments)
+    monkeypatch.setattr(_cache, "code_version", lambda: "another version")
+    run_once(str(tmp_path / "m"), double, arguments)
+    assert n_calls(folder) == 2
+    monkeypatch.undo()
+    run_once(str(tmp_path / "m"), double, arguments)
+    assert n_calls(folder) == 2, "the first is still there"
+
+
+def test_version_is_that_of_code_and_packages(tmp_path, monkeypatch):
+    assert code_version() == code_version()
+    found = {code_version.__wrapped__()}
+    (tmp_path / "a.py").write_text("x = 1\n")
+    monkeypatch.setattr(_cache, "PACKAGE", tmp_path)
+    found.add(code_version.__wrapped__())
+    (tmp_path / "a.py").write_text("x = 2\n")
+    found.add(code_version.__wrapped__())
+    (tmp_path / "a.py").rename(tmp_path / "b.py")
+    found.add(code_version.__wrapped__())
+    monkeypatch.setattr(_cache, "version", lambda package: "0")
+    found.add(code_version.__wrapped__())
+    assert len(found) == 5
+
+
+def test_workers_wait_for_the_first(tmp_path, folder):
+    memory = str(tmp_path / "m")
+    arguments = {"x": 3, "folder": folder}
+    found = Parallel(n_jobs=2)(
+        delayed(run_once)(memory, double, arguments) for _ in range(4)
+    )
+    assert found == [6] * 4
+    assert n_calls(folder) == 1
+
+
+@pytest.mark.parametrize("damage", ["cut", "lost", "empty"])
+def test_a_damaged_entry_is_computed_anew(tmp_path, folder, damage):
+    memory = str(tmp_path / "m")
+    arguments = {"x": np.arange(1000.0), "folder": folder}
+    run_once(memory, double, arguments)
+    (entry,) = Path(memory).rglob("output.pkl")
+    if damage == "lost":
+        entry.unlink()
+    else:
+        entry.write_bytes(entry.read_bytes()[:500] if damage == "cut" else b"")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # joblib says what it met
+        again = run_once(memory, double, arguments)
+    assert_array_equal(again, 2 * arguments["x"])
+    assert n_calls(folder) == 2
+    run_once(memory, double, arguments)
+    assert n_calls(folder) == 2, "and it is kept"
+
+
+def test_a_killed_worker_holds_nobody_up(tmp_path, folder):
+    memory = str(tmp_path / "m")
+    arguments = {"x": 5, "folder": folder}
+    context = multiprocessing.get_context("fork")
+    worker = context.Process(target=run_once, args=(memory, double, arguments))
+    worker.start()
+    while n_calls(folder) == 0:
+        time.sleep(0.01)
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.join()
+    assert run_once(memory, double, arguments) == 10
+    assert n_calls(folder) == 2
+
+
+def test_an_error_is_not_kept(tmp_path, folder):
+    memory = str(tmp_path / "m")
+    for _ in range(2):
+        with pytest.raises(TypeError):
+            run_once(memory, double, {"x": object(), "folder": folder})
+    assert n_calls(folder) == 2
+
+
+@pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning")
+def test_geometry_is_searched_once(reaching, tmp_path, monkeypatch):
+    calls = []
+    search = _cache.run
+
+    def counted(func, arguments, code, progress=None):
+        calls.append(func.__name__)
+        return search(func, arguments, code, progress)
+
+    counted.__module__, counted.__qualname__ = search.__module__, search.__qualname__
+    monkeypatch.setattr(_cache, "run", counted)
+    model = SequentialVAE(max_iter=1, n_hidden=4)
+    settings = {"memory": str(tmp_path), "n_starts": 1, "random_state": 0}
+    found = [
+        GeometryAligner(model, **settings)
+        .fit(reaching.source)
+        .adapt(reaching.adapt)
+        .transform(reaching.adapt)
+        for _ in range(2)
+    ]
+    assert_array_equal(*found)
+    assert calls == ["fit_model", "start_session"]
