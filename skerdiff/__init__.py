@@ -6,6 +6,7 @@ from .diffusion import DiffusionPrior
 from .exceptions import AmbiguousAlignmentWarning, NewSessionWarning
 from .latent import SequentialVAE
 from .trials import Trials
+from .utils import show_versions
 
 __version__ = "0.1.0"
 
@@ -20,4 +21,5 @@ __all__ = [
     "SequentialVAE",
     "Trials",
     "adapt",
+    "show_versions",
 ]
