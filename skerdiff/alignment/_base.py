@@ -18,9 +18,9 @@ from ..exceptions import AmbiguousAlignmentWarning, NewSessionWarning
 from ..latent import SequentialVAE
 from ..trials import Trials
 from ..utils._random import derive_seed, draw_seed
+from ..utils._similarity import principal_coordinates, relative_residual
 from ..utils._training import progress_bar
 from ._cache import fit_model, run_once
-from ._geometry import principal_coordinates, relative_residual
 from ._start import Session, start_session
 
 GEOMETRY_DIMS = 8  # principal axes in which trials are compared

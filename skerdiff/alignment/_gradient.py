@@ -12,10 +12,10 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..utils._random import derive_seed, numpy_generator, seeded_torch
+from ..utils._similarity import relative_residual
 from ..utils._torch import as_tensor, limit_threads, resolve_device
 from ..utils._training import progress_bar
 from ._base import BaseAligner
-from ._geometry import relative_residual
 from ._loop import ReadIn, adapt_readin
 from ._start import LatentMap, Session
 

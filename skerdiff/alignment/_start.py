@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from ..utils._random import derive_seed, numpy_generator
+from ..utils._similarity import principal_coordinates
 from ..utils._torch import as_tensor, limit_threads
 from ._geometry import (
     find_candidates,
     fit_readin,
     margin,
     matched_activations,
-    principal_coordinates,
 )
 
 

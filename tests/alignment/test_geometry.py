@@ -6,19 +6,18 @@ from scipy.stats import ortho_group
 
 from skerdiff.alignment._geometry import (
     Candidate,
-    SimilarityMap,
     find_candidates,
     fit_readin,
-    fit_similarity,
     margin,
     matched_activations,
-    principal_coordinates,
     refine,
-    relative_residual,
     runner_up,
-    squared_distances,
 )
 from skerdiff.datasets import make_reaching_sessions
+from skerdiff.utils._similarity import (
+    SimilarityMap,
+    relative_residual,
+)
 
 
 def uniform(n):
@@ -30,115 +29,6 @@ def rotation(d, reflect, seed=0):
     if (np.linalg.det(Q) < 0) != reflect:
         Q[:, 0] *= -1
     return Q
-
-
-@pytest.mark.parametrize("reflect", [False, True])
-@pytest.mark.parametrize("scale", [0.05, 1.0, 30.0])
-@pytest.mark.parametrize("seed", range(3))
-def test_procrustes_undoes_any_similarity(reflect, scale, seed):
-    rng = np.random.default_rng(seed)
-    B = rng.standard_normal((7, 5, 4))
-    Q, shift = rotation(4, reflect, seed), 10 * rng.standard_normal(4)
-    A = scale * B @ Q + shift
-    found = fit_similarity(A, B, uniform(7))
-    np.testing.assert_allclose(found(B), A, rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(found.rotation, Q, atol=1e-9)
-    assert found.scale == pytest.approx(scale)
-    np.testing.assert_allclose(found.shift, shift, atol=1e-7)
-
-
-def test_procrustes_follows_the_coupling():
-    # matched in another order, with unequal masses, and with trials of no mass that
-    # fit nothing
-    rng = np.random.default_rng(0)
-    B = rng.standard_normal((6, 5, 3))
-    A = rng.standard_normal((8, 5, 3))
-    Q = rotation(3, True)
-    pairs = [(4, 0, 0.1), (1, 3, 0.4), (7, 2, 0.2), (0, 5, 0.3)]
-    coupling = np.zeros((8, 6))
-    for i, j, mass in pairs:
-        A[i] = 2.0 * B[j] @ Q + 1.0
-        coupling[i, j] = mass
-    found = fit_similarity(A, B, coupling)
-    for i, j, _ in pairs:
-        np.testing.assert_allclose(found(B[j]), A[i], atol=1e-9)
-
-
-def test_procrustes_is_the_minimiser_of_the_coupled_distance():
-    rng = np.random.default_rng(1)
-    A, B = rng.standard_normal((5, 4, 3)), rng.standard_normal((6, 4, 3))
-    coupling = rng.random((5, 6))
-    coupling /= coupling.sum()
-    best = fit_similarity(A, B, coupling)
-
-    def cost(scale, Q, shift):
-        Z = SimilarityMap(scale, Q, shift)(B)
-        return np.sum(coupling * squared_distances(A, Z))
-
-    least = cost(best.scale, best.rotation, best.shift)
-    for seed in range(30):
-        rng = np.random.default_rng(seed)
-        small = rng.standard_normal((3, 3)) * 0.1
-        turned, _ = np.linalg.qr(best.rotation + small)
-        turned *= np.sign(np.diag(turned.T @ best.rotation))
-        assert cost(best.scale, turned, best.shift) > least
-        assert cost(best.scale * np.exp(small[0, 0]), best.rotation, best.shift) > least
-        assert cost(best.scale, best.rotation, best.shift + small[1]) > least
-
-
-def test_similarity_map_keeps_shapes_of_trials():
-    B = np.random.default_rng(0).standard_normal((6, 5, 3))
-    A = np.random.default_rng(1).standard_normal((6, 5, 3))
-    found = fit_similarity(A, B, uniform(6))
-    np.testing.assert_allclose(found.rotation @ found.rotation.T, np.eye(3), atol=1e-12)
-    np.testing.assert_allclose(
-        squared_distances(found(B), found(B)),
-        found.scale**2 * squared_distances(B, B),
-        atol=1e-9,
-    )
-
-
-def test_residual_is_zero_on_identical_sets():
-    A = np.random.default_rng(0).standard_normal((9, 5, 3))
-    order = np.random.default_rng(1).permutation(9)
-    assert relative_residual(A, A[order]) == pytest.approx(0, abs=1e-12)
-    assert relative_residual(A, A[:4]) == pytest.approx(0, abs=1e-12)
-
-
-def test_residual_against_a_value_by_hand():
-    # one bin, one dim: nearest source trials at distance 1 and 2, spread 9
-    A = np.array([0.0, 10.0]).reshape(2, 1, 1)
-    Z = np.array([1.0, 8.0, 7.0]).reshape(3, 1, 1)
-    spread = np.var([1.0, 8.0, 7.0])
-    assert relative_residual(A, Z) == pytest.approx((1 + 4 + 9) / 3 / spread)
-
-
-def test_residual_does_not_change_when_both_sets_turn():
-    rng = np.random.default_rng(0)
-    A, Z = rng.standard_normal((9, 5, 3)), rng.standard_normal((7, 5, 3))
-    Q = rotation(3, True)
-    turned = relative_residual(5 * A @ Q + 2, 5 * Z @ Q + 2)
-    assert turned == pytest.approx(relative_residual(A, Z))
-
-
-def test_residual_is_not_reduced_by_contraction():
-    rng = np.random.default_rng(0)
-    A = rng.standard_normal((30, 5, 3))
-    Z = A + 0.3 * rng.standard_normal(A.shape)
-    centre = Z.mean(0)
-    residuals = [
-        relative_residual(A, centre + c * (Z - centre)) for c in (1, 0.7, 0.4, 0.1)
-    ]
-    assert (np.diff(residuals) > 0).all()
-    nearest = A[squared_distances(A, centre[None]).argmin()]
-    assert relative_residual(A, nearest + 0.01 * (Z - centre)) >= residuals[0]
-
-
-@pytest.mark.parametrize("n", [4, 6])
-def test_residual_of_trials_that_are_all_the_same_is_infinite(n):
-    # also where rounding leaves a spread of 1e-34: the mean of six equal numbers
-    A = np.random.default_rng(0).standard_normal((30, 5, 3))
-    assert relative_residual(A, np.repeat(A[:1], n, axis=0)) == np.inf
 
 
 @pytest.fixture(scope="module")
@@ -282,22 +172,3 @@ def test_matched_activations_are_means_over_the_coupling():
     np.testing.assert_allclose(
         matched[1], 0.25 * activations[1] + 0.75 * activations[2]
     )
-
-
-def test_principal_coordinates_keep_distances():
-    features = np.random.default_rng(0).standard_normal((12, 6, 5))
-    Z = principal_coordinates(features, 5)
-    np.testing.assert_allclose(
-        squared_distances(Z, Z), squared_distances(features, features), atol=1e-8
-    )
-    variances = Z.reshape(-1, 5).var(0)
-    assert (np.diff(variances) < 0).all()
-    np.testing.assert_allclose(Z.mean((0, 1)), 0, atol=1e-9)
-
-
-def test_principal_coordinates_of_few_neurons_or_bins():
-    features = np.random.default_rng(0).standard_normal((12, 6, 3))
-    Z = principal_coordinates(features, 8)
-    assert Z.shape == (12, 6, 8)
-    assert not Z[..., 3:].any()
-    assert principal_coordinates(features[:2, :1], 8).shape == (2, 1, 8)
