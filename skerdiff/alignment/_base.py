@@ -18,9 +18,10 @@ from ..exceptions import AmbiguousAlignmentWarning, NewSessionWarning
 from ..latent import SequentialVAE
 from ..trials import Trials
 from ..utils._random import derive_seed, draw_seed
-from ..utils._similarity import principal_coordinates, relative_residual
+from ..utils._similarity import principal_coordinates
 from ..utils._training import progress_bar
 from ._cache import fit_model, run_once
+from ._scoring import ScoringMixin
 from ._start import Session, start_session
 
 GEOMETRY_DIMS = 8  # principal axes in which trials are compared
@@ -28,7 +29,9 @@ MIN_TRIALS = 4  # fewer target trials have no geometry to speak of
 THIN_MARGIN = 0.05  # below, the second-best alignment fits nearly as well
 
 
-class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEstimator):
+class BaseAligner(
+    ScoringMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEstimator
+):
     """Base of all aligners.
 
     A subclass says in `_align` how the read-in of a target session is found, and may
@@ -87,22 +90,27 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEstima
         self.latent_model_ = self._once(fit_model, model=model, X=source, y=y)
         self.source_ = X.source if form.kind == "trials" else "source"
         self._seed = seed
-        features = self.latent_model_.features(source)
-        self._coordinates = principal_coordinates(
-            features, min(GEOMETRY_DIMS, features.shape[2])
-        )
-        self._activations = self.latent_model_.activations(features)
-        self._latents = self.latent_model_.encode(features)
-        self._feature_moments = features.mean((0, 1)), features.std((0, 1))
+        self._learn_source(self.latent_model_.features(source))
         self.n_bins_ = source.shape[1]
         self.n_components_ = self._n_features_out = self._latents.shape[2]
-        self._fit_source(self._latents)
         self.sessions_ = {self.source_: Session(self.latent_model_.readin_)}
         self.alignment_report_ = {}
         self._last = self.source_
         if form.kind == "trials":
             self._adapt_all(X)
         return self
+
+    def _learn_source(self, features, latents=None):
+        self._features = features
+        self._coordinates = principal_coordinates(
+            features, min(GEOMETRY_DIMS, features.shape[2])
+        )
+        self._activations = self.latent_model_.activations(features)
+        self._latents = (
+            self.latent_model_.encode(features) if latents is None else latents
+        )
+        self._feature_moments = features.mean((0, 1)), features.std((0, 1))
+        self._fit_source(self._latents)
 
     def _configure(self, estimator, **params):
         known = estimator.get_params(deep=False)
@@ -348,48 +356,6 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEstima
             Latents, in the form of the input.
         """
         return self.fit(X, y, **fit_params).transform(X)
-
-    def score(self, X, y=None):
-        r"""Label-free quality of the alignment of X; higher is better, 1 the best.
-
-        One minus the relative residual in latents whitened by the source,
-
-        .. math:: 1 - \frac{\sum_j \min_i \lVert Z_i - Z'_j \rVert^2}
-                           {\sum_j \lVert Z'_j - \bar Z' \rVert^2},
-
-        with source trials :math:`Z_i` and the trials of X :math:`Z'_j`. It is high
-        where each trial lies close to some source trial and the trials are spread.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_trials, n_bins, n_neurons), Trials or 2-D array
-            Activity of at least two trials. Of `Trials` the target sessions count,
-            each by its number of trials, or the source if it is alone.
-        y : Ignored
-            Labels are never read.
-
-        Returns
-        -------
-        score : float
-            The score.
-        """
-        Z = self.transform(X)
-        if not isinstance(Z, Trials):
-            return self._score_latents(Z.reshape(-1, self.n_bins_, Z.shape[-1]))
-        parts = [A for name, A in Z.items() if name != self.source_]
-        parts = parts or [A for _, A in Z.items()]
-        scores = [self._score_latents(A) for A in parts]
-        return float(np.average(scores, weights=[len(A) for A in parts]))
-
-    def _score_latents(self, Z):
-        if len(Z) < 2:
-            raise ValueError(
-                f"score needs at least two trials per session, got {len(Z)} sample(s)."
-            )
-        scale = self._latents.std((0, 1))
-        scale[scale == 0] = 1.0
-        residual = relative_residual(self._latents / scale, Z / scale)
-        return 1.0 - residual if np.isfinite(residual) else -np.finfo(float).max
 
 
 def _shape(X):

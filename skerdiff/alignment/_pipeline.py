@@ -3,8 +3,7 @@
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
-from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
+from ..utils._pipeline import find_aligner
 
 
 def adapt(pipeline, X, session="target"):
@@ -51,17 +50,8 @@ def adapt(pipeline, X, session="target"):
     >>> adapt(pipe, data.trials["day1"]).predict(data.trials["day1"]).shape
     (60, 20, 2)
     """
-    check_is_fitted(pipeline)
-    best = getattr(pipeline, "best_estimator_", pipeline)
-    steps = best.steps if isinstance(best, Pipeline) else [("aligner", best)]
-    found = [i for i, (_, step) in enumerate(steps) if hasattr(step, "adapt")]
-    if len(found) != 1:
-        raise ValueError(
-            "adapt needs a pipeline with exactly one aligner (a step with a method "
-            f"adapt), found {len(found)} among the steps {[name for name, _ in steps]}."
-        )
-    for _, step in steps[: found[0]]:
-        if step is not None and step != "passthrough":
-            X = step.transform(X)
-    steps[found[0]][1].adapt(X, session=session)
+    aligner, before, _ = find_aligner(pipeline, "adapt")
+    for step in before:
+        X = step.transform(X)
+    aligner.adapt(X, session=session)
     return pipeline

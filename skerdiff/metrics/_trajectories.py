@@ -17,7 +17,7 @@ from sklearn.svm import SVC
 from sklearn.utils import check_array
 
 
-def _check_pair(Z, Z_other, names=("Z", "Z_other")):
+def check_pair(Z, Z_other, names=("Z", "Z_other")):
     arrays = []
     for name, array in zip(names, (Z, Z_other)):
         array = check_array(array, allow_nd=True, input_name=name, dtype=np.float64)
@@ -73,7 +73,7 @@ def value_distance(Z, Z_other):
     >>> round(value_distance(Z, Z + Z.std((0, 1))), 6)
     1.0
     """
-    Z, Z_other = _check_pair(Z, Z_other)
+    Z, Z_other = check_pair(Z, Z_other)
     distances = [
         wasserstein_distance(a.ravel(), b.ravel()) / s
         for a, b, s in zip(Z.transpose(2, 0, 1), Z_other.transpose(2, 0, 1), _spread(Z))
@@ -141,7 +141,7 @@ def cross_correlation_distance(Z, Z_other, *, max_lag=1):
     >>> cross_correlation_distance(Z, 2 * Z + 1) < 1e-9
     True
     """
-    Z, Z_other = _check_pair(Z, Z_other)
+    Z, Z_other = check_pair(Z, Z_other)
     if not isinstance(max_lag, numbers.Integral) or not 0 <= max_lag <= Z.shape[1] - 2:
         raise ValueError(
             f"max_lag={max_lag} must be an integer between 0 and n_bins - 2 = "
@@ -194,7 +194,7 @@ def two_sample_auc(Z, Z_other, *, classifier=None, cv=5, random_state=None):
     >>> two_sample_auc(Z, Z + 10.0, random_state=0)
     1.0
     """
-    Z, Z_other = _check_pair(Z, Z_other)
+    Z, Z_other = check_pair(Z, Z_other)
     smallest = min(len(Z), len(Z_other))
     if smallest < cv:
         raise ValueError(
@@ -254,8 +254,8 @@ def nearest_neighbour_ratio(Z_train, Z_held_out, Z_sampled):
     0.0
     """
     names = ("Z_train", "Z_held_out")
-    train, held_out = _check_pair(Z_train, Z_held_out, names)
-    _, sampled = _check_pair(train, Z_sampled, ("Z_train", "Z_sampled"))
+    train, held_out = check_pair(Z_train, Z_held_out, names)
+    _, sampled = check_pair(train, Z_sampled, ("Z_train", "Z_sampled"))
     scale = _spread(train)
     train, held_out, sampled = (
         (a / scale).reshape(len(a), -1) for a in (train, held_out, sampled)

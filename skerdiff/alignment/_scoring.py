@@ -1,0 +1,147 @@
+"""How well an aligner has aligned a session, judged without labels."""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+from copy import copy
+
+import numpy as np
+from sklearn.utils import Bunch
+from sklearn.utils.validation import check_is_fitted
+
+from ..trials import Trials
+from ..utils._random import derive_seed
+from ..utils._similarity import principal_coordinates, relative_residual
+
+
+class ScoringMixin:
+    """Label-free scores of aligners."""
+
+    def compare(self, X):
+        """Source and target trials side by side: what label-free scores look at.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_bins, n_neurons), Trials or 2-D array
+            Activity. An array belongs to the session that `transform` would take.
+
+        Returns
+        -------
+        comparisons : dict of str to Bunch
+            Of each target session in X, or of the source if X holds no other:
+
+            - ``Z``, ``Z_target``: latents of all source trials and of the trials of X;
+            - ``coordinates``, ``coordinates_target``: principal coordinates of their
+              activity, each session by itself;
+            - ``activity``: X of the session as a 3-D array;
+            - ``report``: the session's entry in ``alignment_report_``, empty if it was
+              aligned on the fly.
+        """
+        Z = self.transform(X)
+        if isinstance(X, Trials):
+            names = [name for name in X.names if name != self.source_] or X.names
+            pairs = {name: (X[name], Z[name]) for name in names}
+        else:
+            name = self._which(X, None)
+            X, _ = self._check_X(X, reset=False, any_width=True)
+            Z = np.asarray(Z).reshape(-1, self.n_bins_, Z.shape[-1])
+            pairs = {"target" if name is None else name: (X, Z)}
+        n_coordinates = self._coordinates.shape[2]
+        return {
+            name: Bunch(
+                Z=self._latents,
+                Z_target=latents,
+                coordinates=self._coordinates,
+                coordinates_target=principal_coordinates(
+                    self.latent_model_.features(activity), n_coordinates
+                ),
+                activity=activity,
+                report=self.alignment_report_.get(name, {}),
+            )
+            for name, (activity, latents) in pairs.items()
+        }
+
+    def adapt_back(self, X, session=None):
+        """Adapt the source to a target session, as if that were the source.
+
+        The same method with the roles swapped: the aligned trials of X are what the
+        source's activity is aligned to, with a read-in that starts anew.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_bins, n_neurons)
+            Activity of a target session that has been adapted to.
+        session : str, default=None
+            Its name; by default the session that `transform` would take.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_source_trials, n_bins, n_components)
+            Latents of the source trials after the round trip. Where the alignment is
+            right in both directions they are those of `transform`.
+
+        Raises
+        ------
+        NotFittedError
+            If called before `fit`.
+        ValueError
+            If the session is not known, or for what `adapt` raises.
+        """
+        check_is_fitted(self)
+        name = self._which(X, session)
+        if name is None:
+            raise ValueError(
+                f"X fits none of the sessions {list(self.sessions_)}. Call adapt(X) "
+                "first."
+            )
+        X, _ = self._check_X(X, reset=False, any_width=True)
+        model = copy(self.latent_model_)
+        model.readin_ = self.sessions_[name].readin
+        back = copy(self)
+        back.latent_model_ = model
+        back._learn_source(model.features(X), self._encode(X, name))
+        found = back._align(self._features, derive_seed(self._seed, "back", name))
+        Z = model.encode(self._features, found.readin)
+        return Z if found.map is None else found.map(Z)
+
+    def score(self, X, y=None):
+        r"""Label-free quality of the alignment of X; higher is better, 1 the best.
+
+        One minus the relative residual in latents whitened by the source,
+
+        .. math:: 1 - \frac{\sum_j \min_i \lVert Z_i - Z'_j \rVert^2}
+                           {\sum_j \lVert Z'_j - \bar Z' \rVert^2},
+
+        with source trials :math:`Z_i` and the trials of X :math:`Z'_j`. It is high
+        where each trial lies close to some source trial and the trials are spread.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_bins, n_neurons), Trials or 2-D array
+            Activity of at least two trials. Of `Trials` the target sessions count,
+            each by its number of trials, or the source if it is alone.
+        y : Ignored
+            Labels are never read.
+
+        Returns
+        -------
+        score : float
+            The score.
+        """
+        Z = self.transform(X)
+        if not isinstance(Z, Trials):
+            return self._score_latents(Z.reshape(-1, self.n_bins_, Z.shape[-1]))
+        parts = [A for name, A in Z.items() if name != self.source_]
+        parts = parts or [A for _, A in Z.items()]
+        scores = [self._score_latents(A) for A in parts]
+        return float(np.average(scores, weights=[len(A) for A in parts]))
+
+    def _score_latents(self, Z):
+        if len(Z) < 2:
+            raise ValueError(
+                f"score needs at least two trials per session, got {len(Z)} sample(s)."
+            )
+        scale = self._latents.std((0, 1))
+        scale[scale == 0] = 1.0
+        residual = relative_residual(self._latents / scale, Z / scale)
+        return 1.0 - residual if np.isfinite(residual) else -np.finfo(float).max

@@ -1,0 +1,140 @@
+"""Scorers of alignment for model selection: they read no labels."""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+import numpy as np
+
+from ..utils._pipeline import find_aligner
+from ._behaviour import behaviour_r2_score
+from ._label_free import (
+    latent_bits_per_spike,
+    relative_residual,
+    rigid_residual,
+    sliced_wasserstein_distance,
+    whiten,
+)
+from ._trajectories import two_sample_auc
+
+WORST = -1e12  # of an alignment whose residual is infinite; means of it stay finite
+
+
+class LabelFreeScorer:
+    """Scorer of an aligner, or of a pipeline with one, that reads no labels.
+
+    It is called as ``scorer(estimator, X, y=None)``, as scikit-learn's scorers are, and
+    may be named in ``scoring=`` of any search. X must be target trials that the
+    estimator has adapted to, or that it aligns on the fly; of `Trials` each target
+    session counts by its number of trials.
+
+    Parameters
+    ----------
+    name : str
+        What it scores.
+    criterion : callable
+        Maps a comparison (see ``BaseAligner.compare``) to a float; higher is better.
+    """
+
+    def __init__(self, name, criterion):
+        self.name = name
+        self.criterion = criterion
+
+    def __call__(self, estimator, X, y=None):
+        """Score the alignment of X.
+
+        Parameters
+        ----------
+        estimator : aligner or Pipeline
+            Fitted, with one aligner among its steps.
+        X : array-like of shape (n_trials, n_bins, n_neurons) or Trials
+            Activity, as the estimator takes it.
+        y : Ignored
+            Labels are never read.
+
+        Returns
+        -------
+        score : float
+            Higher is better.
+        """
+        aligner, before, _ = find_aligner(estimator, repr(self))
+        for step in before:
+            X = step.transform(X)
+        comparisons = aligner.compare(X).values()
+        scores = [self.criterion(comparison) for comparison in comparisons]
+        weights = [len(comparison.Z_target) for comparison in comparisons]
+        return float(np.average(np.maximum(scores, WORST), weights=weights))
+
+    def __repr__(self):
+        """Name the scorer."""
+        return f"LabelFreeScorer({self.name!r})"
+
+
+class CircularScorer(LabelFreeScorer):
+    """Scorer that adapts the source back to the target, see `circular_scorer`."""
+
+    def __call__(self, estimator, X, y=None):
+        """Score the round trip from the source to the session of X and back.
+
+        Parameters
+        ----------
+        estimator : aligner or Pipeline
+            Fitted, with one aligner among its steps.
+        X : array-like of shape (n_trials, n_bins, n_neurons) or Trials
+            Activity of sessions that it has adapted to.
+        y : Ignored
+            Labels are never read.
+
+        Returns
+        -------
+        score : float
+            1 if every source trial comes back to where it was.
+        """
+        aligner, before, after = find_aligner(estimator, repr(self))
+        for step in before:
+            X = step.transform(X)
+        comparisons = aligner.compare(X)
+        scores, weights = [], []
+        for name, comparison in comparisons.items():
+            known = name if name in aligner.sessions_ else None
+            Z_back = aligner.adapt_back(comparison.activity, session=known)
+            pair = [comparison.Z, Z_back] if after else whiten(comparison.Z, Z_back)
+            for step in after[:-1]:
+                pair = [step.transform(Z) for Z in pair]
+            if after:
+                pair = [after[-1].predict(Z) for Z in pair]
+            scores.append(behaviour_r2_score(*pair))
+            weights.append(len(comparison.Z_target))
+        return float(np.average(scores, weights=weights))
+
+
+def _residual(c):
+    return 1 - relative_residual(c.Z, c.Z_target)
+
+
+def _rigid(c):
+    return 1 - rigid_residual(c.Z, c.Z_target, c.coordinates, c.coordinates_target)
+
+
+def _margin(c):
+    return c.report.get("margin", 0.0)
+
+
+def _two_sample_auc(c):
+    return -two_sample_auc(*whiten(c.Z, c.Z_target), random_state=0)
+
+
+def _sliced_wasserstein(c):
+    return -sliced_wasserstein_distance(c.Z, c.Z_target, random_state=0)
+
+
+def _bits_per_spike(c):
+    return latent_bits_per_spike(c.Z_target, c.activity, random_state=0)
+
+
+residual_scorer = LabelFreeScorer("residual", _residual)
+rigid_scorer = LabelFreeScorer("rigid", _rigid)
+margin_scorer = LabelFreeScorer("margin", _margin)
+two_sample_auc_scorer = LabelFreeScorer("two_sample_auc", _two_sample_auc)
+sliced_wasserstein_scorer = LabelFreeScorer("sliced_wasserstein", _sliced_wasserstein)
+bits_per_spike_scorer = LabelFreeScorer("bits_per_spike", _bits_per_spike)
+circular_scorer = CircularScorer("circular", None)

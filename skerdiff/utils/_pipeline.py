@@ -1,0 +1,50 @@
+"""The aligner among the steps of a pipeline."""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+
+def find_aligner(estimator, purpose):
+    """Find the aligner of a fitted pipeline, and the steps around it.
+
+    Parameters
+    ----------
+    estimator : Pipeline, aligner or fitted search over either
+        Of a search the best estimator counts.
+    purpose : str
+        Who asks, for the error message.
+
+    Returns
+    -------
+    aligner : object
+        The step with a method ``adapt``.
+    before : list of object
+        Fitted steps before it.
+    after : list of object
+        Fitted steps behind it.
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+    ValueError
+        If it has no aligner or more than one.
+    """
+    check_is_fitted(estimator)
+    best = getattr(estimator, "best_estimator_", estimator)
+    steps = best.steps if isinstance(best, Pipeline) else [("aligner", best)]
+    found = [i for i, (_, step) in enumerate(steps) if hasattr(step, "adapt")]
+    if len(found) != 1:
+        raise ValueError(
+            f"{purpose} needs a pipeline with exactly one aligner (a step with a "
+            f"method adapt), found {len(found)} among the steps "
+            f"{[name for name, _ in steps]}."
+        )
+    steps = [None if step == "passthrough" else step for _, step in steps]
+    before, after = steps[: found[0]], steps[found[0] + 1 :]
+    return steps[found[0]], *(
+        [step for step in part if step is not None] for part in (before, after)
+    )
