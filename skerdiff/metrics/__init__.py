@@ -6,6 +6,7 @@ from ._label_free import (
     latent_bits_per_spike,
     relative_residual,
     rigid_residual,
+    seed_consistency,
     sliced_wasserstein_distance,
     whiten,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "rigid_residual",
     "rigid_scorer",
     "rmse_scorer",
+    "seed_consistency",
     "sliced_wasserstein_distance",
     "sliced_wasserstein_scorer",
     "two_sample_auc",

@@ -333,6 +333,52 @@ def latent_bits_per_spike(Z, counts, *, alpha=1e-3, cv=5, random_state=None):
     return bits_per_spike(counts, rates)
 
 
+def seed_consistency(predictions):
+    r"""Agreement of behaviour decoded by runs that differ in their seed alone.
+
+    For runs i and j :math:`1 - \overline{(\hat y_i - \hat y_j)^2} /
+    \overline{\operatorname{var} \hat y}`, with the mean of both variances over trials
+    and bins, summed over outputs; of each run the mean over the others.
+
+    Parameters
+    ----------
+    predictions : array-like of shape (n_seeds, n_trials, n_bins, n_outputs)
+        Decoded behaviour of the same trials, by two runs at least.
+
+    Returns
+    -------
+    consistency : ndarray of shape (n_seeds,)
+        1 where all runs agree, 0 or less where they have nothing in common.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two runs or values are not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skerdiff.metrics import seed_consistency
+    >>> y = np.random.RandomState(0).randn(20, 5, 2)
+    >>> seed_consistency([y, y])
+    array([1., 1.])
+    """
+    predictions = check_array(predictions, allow_nd=True, input_name="predictions")
+    if predictions.ndim != 4 or len(predictions) < 2:
+        raise ValueError(
+            "predictions must be of shape (n_seeds, n_trials, n_bins, n_outputs) with "
+            f"at least two seeds, got {predictions.shape}."
+        )
+    rows = predictions.reshape(len(predictions), -1, predictions.shape[3])
+    variance = rows.var(axis=1).sum(axis=1)
+    error = np.mean(np.sum((rows[:, None] - rows) ** 2, axis=3), axis=2)
+    scale = (variance[:, None] + variance) / 2
+    constant = scale == 0
+    agreement = np.where(constant, 0.0, 1 - error / np.where(constant, 1, scale))
+    np.fill_diagonal(agreement, 0)
+    return agreement.sum(axis=1) / (len(rows) - 1)
+
+
 def coupled_distance(A, B, coupling):
     """Mean squared distance of the pairs of trials of a coupling."""
     of_A, of_B = (np.sum(Z**2, axis=(1, 2)) for Z in (A, B))

@@ -120,7 +120,8 @@ def _margin(c):
 
 
 def _two_sample_auc(c):
-    return -two_sample_auc(*whiten(c.Z, c.Z_target), random_state=0)
+    # below one half is chance, too
+    return -max(0.5, two_sample_auc(*whiten(c.Z, c.Z_target), random_state=0))
 
 
 def _sliced_wasserstein(c):
