@@ -326,8 +326,11 @@ def latent_bits_per_spike(Z, counts, *, alpha=1e-3, cv=5, random_state=None):
     for train, test in KFold(cv, shuffle=True, random_state=random_state).split(Z):
         rows = Z[train].reshape(-1, Z.shape[2])
         for k in range(counts.shape[2]):
-            model = PoissonRegressor(alpha=alpha)
-            model.fit(rows, counts[train][..., k].ravel())
+            seen = counts[train][..., k].ravel()
+            if not seen.any():  # silent here: half a spike is what that leaves open
+                rates[test, :, k] = 0.5 / len(seen)
+                continue
+            model = PoissonRegressor(alpha=alpha).fit(rows, seen)
             guess = model.predict(Z[test].reshape(-1, Z.shape[2]))
             rates[test, :, k] = guess.reshape(len(test), -1)
     return bits_per_spike(counts, rates)
