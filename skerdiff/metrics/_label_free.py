@@ -19,6 +19,7 @@ from sklearn.utils import check_array, check_random_state
 
 from ..utils._similarity import assign_trials, fit_similarity
 from ..utils._similarity import relative_residual as _relative_residual
+from ..utils._torch import limit_threads
 from ._trajectories import check_pair
 
 
@@ -323,16 +324,18 @@ def latent_bits_per_spike(Z, counts, *, alpha=1e-3, cv=5, random_state=None):
         )
     counts = counts[..., counts.any((0, 1))]
     rates = np.empty_like(counts)
-    for train, test in KFold(cv, shuffle=True, random_state=random_state).split(Z):
-        rows = Z[train].reshape(-1, Z.shape[2])
-        for k in range(counts.shape[2]):
-            seen = counts[train][..., k].ravel()
-            if not seen.any():  # silent here: half a spike is what that leaves open
-                rates[test, :, k] = 0.5 / len(seen)
-                continue
-            model = PoissonRegressor(alpha=alpha).fit(rows, seen)
-            guess = model.predict(Z[test].reshape(-1, Z.shape[2]))
-            rates[test, :, k] = guess.reshape(len(test), -1)
+    with limit_threads(1):  # many fits, each of them small
+        for train, test in KFold(cv, shuffle=True, random_state=random_state).split(Z):
+            rows = Z[train].reshape(-1, Z.shape[2])
+            for k in range(counts.shape[2]):
+                seen = counts[train][..., k].ravel()
+                if not seen.any():  # silent here: half a spike is what that leaves open
+                    rates[test, :, k] = 0.5 / len(seen)
+                    continue
+                model = PoissonRegressor(alpha=alpha, solver="newton-cholesky")
+                model.fit(rows, seen)
+                guess = model.predict(Z[test].reshape(-1, Z.shape[2]))
+                rates[test, :, k] = guess.reshape(len(test), -1)
     return bits_per_spike(counts, rates)
 
 
