@@ -10,6 +10,7 @@ from skerdiff.metrics import (
     latent_bits_per_spike,
     relative_residual,
     rigid_residual,
+    seed_consistency,
     sliced_wasserstein_distance,
     two_sample_auc,
     whiten,
@@ -179,6 +180,19 @@ def test_bits_of_latents_that_drive_the_neurons_and_of_others():
     assert again == pytest.approx(own, abs=1e-3)
 
 
+# -- consistency across seeds ----------------------------------------------------------
+def test_seed_consistency_against_values_by_hand():
+    rng = np.random.default_rng(0)
+    y = rng.standard_normal((30, 5, 2))
+    assert_allclose(seed_consistency([y, y, y]), 1)
+    # opposite ones differ by four variances
+    assert_allclose(seed_consistency([y - y.mean((0, 1)), y.mean((0, 1)) - y]), -3)
+    noisy = y + 0.1 * y.std() * rng.standard_normal((3, *y.shape))
+    found = seed_consistency([*noisy, rng.permutation(y)])
+    assert (found[:3] > 0.3).all() and found[3] < 0
+    assert_allclose(seed_consistency(np.zeros((2, 3, 4, 1))), 0)
+
+
 # -- wrong input -----------------------------------------------------------------------
 def test_wrong_input_raises():
     with pytest.raises(ValueError, match="same bins and latent dims"):
@@ -197,5 +211,7 @@ def test_wrong_input_raises():
         bits_per_spike(np.zeros((2, 3, 4)), np.ones((2, 3, 4)))
     with pytest.raises(ValueError, match="of the same trials and bins"):
         latent_bits_per_spike(Z, np.ones((2, 3, 4)))
+    with pytest.raises(ValueError, match="at least two seeds"):
+        seed_consistency([Z])
     with pytest.raises(ValueError, match="bits per spike are for spike counts"):
         latent_bits_per_spike(Z, Z)

@@ -105,15 +105,19 @@ def relative_residual(Z, Z_target):
 
 
 def rigid_residual(Z, Z_target, coordinates, coordinates_target, *, share=2.0):
-    """Whether trials that the alignment pairs have the same geometry in neural space.
+    r"""Whether trials that the alignment pairs have the same geometry in neural space.
 
     Each target trial is paired with source trials by optimal transport in whitened
     latents. If the pairs are right, then a rigid map (rotation, scale and shift) takes
-    the principal coordinates of the target's activity onto those of its partners. The
-    residual is the mean squared distance left after the best such map, over the spread
-    of the mapped trials. It is measured in the activity of both days, so that methods,
-    latent dims and noise scales all have the same units, and an alignment cannot buy it
-    by matching distributions.
+    the principal coordinates of the target's activity, B, near those of its partners,
+    A. With the masses :math:`P` of the pairs and the best such map :math:`g`,
+
+    .. math:: \frac{\sum_{ij} P_{ij} \lVert A_i - g(B_j) \rVert^2}
+                   {\sum_{ij} P_{ij} \lVert A_i - \bar A \rVert^2},
+
+    one minus the squared Procrustes correlation. It is measured in the activity of both
+    days, so that methods, latent dims and noise scales all have the same units, and an
+    alignment cannot buy it by matching distributions.
 
     Parameters
     ----------
@@ -132,8 +136,8 @@ def rigid_residual(Z, Z_target, coordinates, coordinates_target, *, share=2.0):
     Returns
     -------
     residual : float
-        0 where the map is perfect; infinite if all target trials have the same
-        partners.
+        Between 0, a perfect map, and 1, nothing in common. Single trials are noisy:
+        the right alignment of a recording is well above 0.
 
     Raises
     ------
@@ -164,11 +168,11 @@ def rigid_residual(Z, Z_target, coordinates, coordinates_target, *, share=2.0):
     if not isinstance(share, numbers.Real) or share < 1:
         raise ValueError(f"share must be a number of at least 1, got {share!r}.")
     coupling = assign_trials(Z, Z_target, share)
-    mapped = fit_similarity(A, B, coupling)(B)
-    spread = np.mean(np.sum((mapped - mapped.mean(0)) ** 2, axis=(1, 2)))
-    if spread <= 1e-12 * np.mean(np.sum(A**2, axis=(1, 2))):
-        return np.inf
-    return float(coupled_distance(A, mapped, coupling) / spread)
+    error = coupled_distance(A, fit_similarity(A, B, coupling)(B), coupling)
+    mass = coupling.sum(1) / coupling.sum()
+    centre = np.einsum("i,ild->d", mass, A) / A.shape[1]
+    spread = mass @ np.sum((A - centre) ** 2, axis=(1, 2))
+    return float(error / spread) if spread > 0 else 1.0
 
 
 def sliced_wasserstein_distance(Z, Z_target, *, n_projections=200, random_state=None):
