@@ -21,11 +21,10 @@ from ..utils._random import derive_seed, draw_seed
 from ..utils._similarity import principal_coordinates
 from ..utils._training import progress_bar
 from ._cache import fit_model, run_once
-from ._scoring import ScoringMixin
+from ._scoring import MIN_TRIALS, ScoringMixin
 from ._start import Session, start_session
 
 GEOMETRY_DIMS = 8  # principal axes in which trials are compared
-MIN_TRIALS = 4  # fewer target trials have no geometry to speak of
 THIN_MARGIN = 0.05  # below, the second-best alignment fits nearly as well
 
 

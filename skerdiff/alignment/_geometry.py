@@ -153,6 +153,19 @@ def _continue(A, B, candidate, n_rounds):
     return refine(A, B, coupling, candidate.share, n_rounds, candidate.start)
 
 
+def rigid_partners(A, B, *, n_starts=16, seed=0, progress=None):
+    """Source partners of target trials in the best rigid alignment of two sessions.
+
+    Returns
+    -------
+    coupling : ndarray of shape (n_A, n_B)
+        Masses of trial pairs. A source trial carries twice its equal share at most, so
+        that the days need not hold the same movements equally often.
+    """
+    candidates = find_candidates(A, B, n_starts=n_starts, seed=seed, progress=progress)
+    return assign_trials(A, candidates[0].map(B), 2.0)
+
+
 def runner_up(candidates, B, distinct=0.75):
     """Best candidate that is another alignment than the first, not a variant of it.
 

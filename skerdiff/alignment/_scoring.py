@@ -9,9 +9,13 @@ import numpy as np
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
+from ..metrics import agreement_scorer
 from ..trials import Trials
 from ..utils._random import derive_seed
-from ..utils._similarity import principal_coordinates, relative_residual
+from ..utils._similarity import principal_coordinates
+from ._geometry import rigid_partners
+
+MIN_TRIALS = 4  # fewer trials have no geometry to speak of
 
 
 class ScoringMixin:
@@ -104,21 +108,49 @@ class ScoringMixin:
         Z = model.encode(self._features, found.readin)
         return Z if found.map is None else found.map(Z)
 
+    def rigid_partners(self, comparison):
+        """Source partners of target trials, by the geometry of their activity alone.
+
+        The geometry is searched among the trials given, whatever the aligner itself has
+        found. With ``memory`` that is done once for all methods and latent dims.
+
+        Parameters
+        ----------
+        comparison : Bunch
+            See `compare`.
+
+        Returns
+        -------
+        coupling : ndarray of shape (n_source_trials, n_trials)
+            Masses of trial pairs.
+        """
+        n_trials = len(comparison.coordinates_target)
+        if n_trials < MIN_TRIALS:
+            raise ValueError(
+                f"score needs at least {MIN_TRIALS} trials per session, got {n_trials} "
+                "sample(s)."
+            )
+        return self._once(
+            rigid_partners,
+            A=comparison.coordinates,
+            B=comparison.coordinates_target,
+            seed=derive_seed(self._seed, "score"),
+        )
+
     def score(self, X, y=None):
-        r"""Label-free quality of the alignment of X; higher is better, 1 the best.
+        """Label-free quality of the alignment of X; higher is better, 1 the best.
 
-        One minus the relative residual in latents whitened by the source,
-
-        .. math:: 1 - \frac{\sum_j \min_i \lVert Z_i - Z'_j \rVert^2}
-                           {\sum_j \lVert Z'_j - \bar Z' \rVert^2},
-
-        with source trials :math:`Z_i` and the trials of X :math:`Z'_j`. It is high
-        where each trial lies close to some source trial and the trials are spread.
+        Agreement of the latents with the geometry of the activity, see
+        `skerdiff.metrics.geometric_agreement`: trials of X are paired with source
+        trials by their distances and a rigid map alone, and the score is the R2 of
+        their whitened latents as a guess of their partners'. It takes a search of
+        seconds. Where the geometry itself is ambiguous (see ``alignment_report_``) it
+        misleads.
 
         Parameters
         ----------
         X : array-like of shape (n_trials, n_bins, n_neurons), Trials or 2-D array
-            Activity of at least two trials. Of `Trials` the target sessions count,
+            Activity of at least four trials. Of `Trials` the target sessions count,
             each by its number of trials, or the source if it is alone.
         y : Ignored
             Labels are never read.
@@ -128,20 +160,4 @@ class ScoringMixin:
         score : float
             The score.
         """
-        Z = self.transform(X)
-        if not isinstance(Z, Trials):
-            return self._score_latents(Z.reshape(-1, self.n_bins_, Z.shape[-1]))
-        parts = [A for name, A in Z.items() if name != self.source_]
-        parts = parts or [A for _, A in Z.items()]
-        scores = [self._score_latents(A) for A in parts]
-        return float(np.average(scores, weights=[len(A) for A in parts]))
-
-    def _score_latents(self, Z):
-        if len(Z) < 2:
-            raise ValueError(
-                f"score needs at least two trials per session, got {len(Z)} sample(s)."
-            )
-        scale = self._latents.std((0, 1))
-        scale[scale == 0] = 1.0
-        residual = relative_residual(self._latents / scale, Z / scale)
-        return 1.0 - residual if np.isfinite(residual) else -np.finfo(float).max
+        return agreement_scorer(self, X)

@@ -37,6 +37,7 @@ from ..exceptions import AmbiguousAlignmentWarning
 from ._cross_day import PAIRS, from_source, load_pair
 
 SCORERS = {
+    "agreement": metrics.agreement_scorer,
     "rigid": metrics.rigid_scorer,
     "residual": metrics.residual_scorer,
     "margin": metrics.margin_scorer,

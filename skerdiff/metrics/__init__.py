@@ -2,8 +2,7 @@
 
 from ._behaviour import behaviour_r2_score, behaviour_rmse, r2_scorer, rmse_scorer
 from ._label_free import (
-    bits_per_spike,
-    latent_bits_per_spike,
+    geometric_agreement,
     relative_residual,
     rigid_residual,
     seed_consistency,
@@ -12,6 +11,7 @@ from ._label_free import (
 )
 from ._scorers import (
     LabelFreeScorer,
+    agreement_scorer,
     bits_per_spike_scorer,
     circular_scorer,
     margin_scorer,
@@ -20,6 +20,7 @@ from ._scorers import (
     sliced_wasserstein_scorer,
     two_sample_auc_scorer,
 )
+from ._spikes import bits_per_spike, latent_bits_per_spike
 from ._trajectories import (
     cross_correlation_distance,
     nearest_neighbour_ratio,
@@ -29,12 +30,14 @@ from ._trajectories import (
 
 __all__ = [
     "LabelFreeScorer",
+    "agreement_scorer",
     "behaviour_r2_score",
     "behaviour_rmse",
     "bits_per_spike",
     "bits_per_spike_scorer",
     "circular_scorer",
     "cross_correlation_distance",
+    "geometric_agreement",
     "latent_bits_per_spike",
     "margin_scorer",
     "nearest_neighbour_ratio",

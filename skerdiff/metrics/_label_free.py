@@ -12,14 +12,10 @@ import numbers
 
 import numpy as np
 import ot
-from scipy.special import xlogy
-from sklearn.linear_model import PoissonRegressor
-from sklearn.model_selection import KFold
 from sklearn.utils import check_array, check_random_state
 
 from ..utils._similarity import assign_trials, fit_similarity
 from ..utils._similarity import relative_residual as _relative_residual
-from ..utils._torch import limit_threads
 from ._trajectories import check_pair
 
 
@@ -102,6 +98,94 @@ def relative_residual(Z, Z_target):
     Z, Z_target = whiten(Z, Z_target)
     _check_several(Z_target)
     return _relative_residual(Z, Z_target)
+
+
+def geometric_agreement(Z, Z_target, coupling):
+    r"""How well aligned latents agree with those of given source partners.
+
+    .. math:: 1 - \frac{\sum_j \lVert Z'_j - T_j \rVert^2}
+                       {\sum_j \lVert T_j - \bar T \rVert^2}, \qquad
+              T_j = \sum_i P_{ij} Z_i \Big/ \sum_i P_{ij},
+
+    in whitened latents: the R2 of the target's latents as a guess of their partners'.
+
+    Parameters
+    ----------
+    Z : array-like of shape (n_trials, n_bins, n_components)
+        Source latents.
+    Z_target : array-like of shape (n_target_trials, n_bins, n_components)
+        Aligned latents of target trials.
+    coupling : array-like of shape (n_trials, n_target_trials)
+        Masses of trial pairs, as found without the latents: by geometry alone, say.
+        Each target trial needs a partner.
+
+    Returns
+    -------
+    agreement : float
+        1 where each target trial has the latents of its partners, 0 for latents that
+        are the same for all, below 0 where they contradict.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, values are not finite or a target trial has no
+        partner.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skerdiff.metrics import geometric_agreement
+    >>> Z = np.random.RandomState(0).randn(9, 10, 2)
+    >>> round(geometric_agreement(Z, Z[::-1], np.eye(9)[::-1]), 12)
+    1.0
+    """
+    Z, Z_target = whiten(Z, Z_target)
+    partners = partner_mean(Z, coupling, len(Z_target))
+    return pooled_r2(partners, Z_target)
+
+
+def pooled_r2(truth, guess):
+    """R2 over trials, bins and dims together; minus infinity if the truth is constant.
+
+    Parameters
+    ----------
+    truth, guess : ndarray of shape (n_trials, n_bins, d)
+        Latents or behaviour.
+
+    Returns
+    -------
+    r2 : float
+        R2.
+    """
+    spread = np.sum((truth - truth.mean((0, 1))) ** 2)
+    return float(1 - np.sum((truth - guess) ** 2) / spread) if spread > 0 else -np.inf
+
+
+def partner_mean(Z, coupling, n_target_trials):
+    """Mean latents of the source partners of each target trial.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n_trials, n_bins, n_components)
+        Source latents.
+    coupling : array-like of shape (n_trials, n_target_trials)
+        Masses of trial pairs.
+    n_target_trials : int
+        Number of target trials.
+
+    Returns
+    -------
+    Z_partners : ndarray of shape (n_target_trials, n_bins, n_components)
+        Latents carried over.
+    """
+    coupling = check_array(coupling, dtype=np.float64, input_name="coupling")
+    if coupling.shape != (len(Z), n_target_trials) or coupling.sum(0).min() <= 0:
+        raise ValueError(
+            f"coupling must be of shape (n_trials, n_target_trials) = "
+            f"{(len(Z), n_target_trials)} with a partner for each target trial, got "
+            f"{coupling.shape}."
+        )
+    return np.tensordot((coupling / coupling.sum(0)).T, Z, 1)
 
 
 def rigid_residual(Z, Z_target, coordinates, coordinates_target, *, share=2.0):
@@ -218,129 +302,6 @@ def sliced_wasserstein_distance(Z, Z_target, *, n_projections=200, random_state=
     scale = np.sqrt(np.mean(np.var(a @ directions, axis=0))) or 1.0
     distance = ot.sliced_wasserstein_distance(a, b, projections=directions)
     return float(distance / scale)
-
-
-def bits_per_spike(counts, rates):
-    r"""How much better rates predict spikes than each neuron's mean rate does.
-
-    The Poisson log-likelihood of the counts in excess of that of a constant rate per
-    neuron, in bits, over the number of spikes (Pei et al., "Neural Latents Benchmark
-    '21", 2021).
-
-    Parameters
-    ----------
-    counts : array-like of shape (n_trials, n_bins, n_neurons)
-        Spike counts per bin, not negative; fractions are taken as they are.
-    rates : array-like of the same shape
-        Predicted counts per bin, positive where there are spikes.
-
-    Returns
-    -------
-    bits : float
-        0 for the mean rates, higher is better.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, values are negative or not finite, or there is no spike.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skerdiff.metrics import bits_per_spike
-    >>> counts = np.array([[[4.0], [0.0]]])
-    >>> bits_per_spike(counts, np.array([[[2.0], [2.0]]]))
-    0.0
-    >>> bits_per_spike(counts, np.array([[[4.0], [1e-300]]]))
-    1.0
-    """
-    counts, rates = (
-        check_array(A, allow_nd=True, dtype=np.float64, input_name=name)
-        for A, name in ((counts, "counts"), (rates, "rates"))
-    )
-    if counts.shape != rates.shape or counts.ndim != 3:
-        raise ValueError(
-            "counts and rates must both be of shape (n_trials, n_bins, n_neurons), got "
-            f"{counts.shape} and {rates.shape}."
-        )
-    if counts.min() < 0 or rates.min() < 0:
-        raise ValueError("counts and rates must not be negative.")
-    n_spikes = counts.sum()
-    if n_spikes == 0:
-        raise ValueError("counts holds no spike: there is nothing to predict.")
-    mean = counts.mean((0, 1))
-    gain = xlogy(counts, rates) - rates - xlogy(counts, mean) + mean
-    return float(gain.sum() / n_spikes / np.log(2))
-
-
-def latent_bits_per_spike(Z, counts, *, alpha=1e-3, cv=5, random_state=None):
-    """Bits per spike of activity read out from latents, held out by trial.
-
-    Each neuron's count is a Poisson regression on the whitened latents of its bin. It
-    tells how much of the activity the latents keep, not whether they are aligned:
-    latents turned the wrong way score the same.
-
-    Parameters
-    ----------
-    Z : array-like of shape (n_trials, n_bins, n_components)
-        Latents.
-    counts : array-like of shape (n_trials, n_bins, n_neurons)
-        Spike counts of the same trials, not negative. Silent neurons are left out.
-    alpha : float, default=1e-3
-        Penalty of the regression.
-    cv : int, default=5
-        Number of folds of trials, shuffled.
-    random_state : int, RandomState instance or None, default=None
-        Determines the folds.
-
-    Returns
-    -------
-    bits : float
-        See `bits_per_spike`.
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit, values are negative or not finite, or there are fewer
-        trials than folds.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skerdiff.metrics import latent_bits_per_spike
-    >>> rng = np.random.RandomState(0)
-    >>> Z = rng.randn(60, 10, 2)
-    >>> counts = rng.poisson(np.exp(Z @ rng.randn(2, 5)))
-    >>> latent_bits_per_spike(Z, counts, random_state=0) > 0.5
-    True
-    """
-    Z, _ = whiten(Z, Z)
-    counts = check_array(counts, allow_nd=True, dtype=np.float64, input_name="counts")
-    if counts.ndim != 3 or counts.shape[:2] != Z.shape[:2]:
-        raise ValueError(
-            "Z and counts must be of the same trials and bins, got shapes "
-            f"{Z.shape} and {counts.shape}."
-        )
-    if counts.min() < 0:
-        raise ValueError(
-            f"counts must not be negative, got {counts.min():.4g}: bits per spike are "
-            "for spike counts."
-        )
-    counts = counts[..., counts.any((0, 1))]
-    rates = np.empty_like(counts)
-    with limit_threads(1):  # many fits, each of them small
-        for train, test in KFold(cv, shuffle=True, random_state=random_state).split(Z):
-            rows = Z[train].reshape(-1, Z.shape[2])
-            for k in range(counts.shape[2]):
-                seen = counts[train][..., k].ravel()
-                if not seen.any():  # silent here: half a spike is what that leaves open
-                    rates[test, :, k] = 0.5 / len(seen)
-                    continue
-                model = PoissonRegressor(alpha=alpha, solver="newton-cholesky")
-                model.fit(rows, seen)
-                guess = model.predict(Z[test].reshape(-1, Z.shape[2]))
-                rates[test, :, k] = guess.reshape(len(test), -1)
-    return bits_per_spike(counts, rates)
 
 
 def seed_consistency(predictions):

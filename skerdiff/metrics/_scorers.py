@@ -6,14 +6,15 @@
 import numpy as np
 
 from ..utils._pipeline import find_aligner
-from ._behaviour import behaviour_r2_score
 from ._label_free import (
-    latent_bits_per_spike,
+    partner_mean,
+    pooled_r2,
     relative_residual,
     rigid_residual,
     sliced_wasserstein_distance,
     whiten,
 )
+from ._spikes import latent_bits_per_spike
 from ._trajectories import two_sample_auc
 
 WORST = -1e12  # of an alignment whose residual is infinite; means of it stay finite
@@ -69,42 +70,60 @@ class LabelFreeScorer:
         return f"LabelFreeScorer({self.name!r})"
 
 
-class CircularScorer(LabelFreeScorer):
-    """Scorer that adapts the source back to the target, see `circular_scorer`."""
+class _DecodingScorer(LabelFreeScorer):
+    """Base of scorers that compare two sets of latents, decoded where there is how."""
+
+    def __init__(self, name):
+        super().__init__(name, None)
 
     def __call__(self, estimator, X, y=None):
-        """Score the round trip from the source to the session of X and back.
+        """Score the alignment of X.
 
         Parameters
         ----------
         estimator : aligner or Pipeline
             Fitted, with one aligner among its steps.
         X : array-like of shape (n_trials, n_bins, n_neurons) or Trials
-            Activity of sessions that it has adapted to.
+            Activity, as the estimator takes it.
         y : Ignored
             Labels are never read.
 
         Returns
         -------
         score : float
-            1 if every source trial comes back to where it was.
+            R2, 1 at best.
         """
         aligner, before, after = find_aligner(estimator, repr(self))
         for step in before:
             X = step.transform(X)
-        comparisons = aligner.compare(X)
         scores, weights = [], []
-        for name, comparison in comparisons.items():
-            known = name if name in aligner.sessions_ else None
-            Z_back = aligner.adapt_back(comparison.activity, session=known)
-            pair = [comparison.Z, Z_back] if after else whiten(comparison.Z, Z_back)
-            for step in after[:-1]:
-                pair = [step.transform(Z) for Z in pair]
+        for name, comparison in aligner.compare(X).items():
+            pair = self._pair(aligner, name, comparison)
             if after:
+                for step in after[:-1]:
+                    pair = [step.transform(Z) for Z in pair]
                 pair = [after[-1].predict(Z) for Z in pair]
-            scores.append(behaviour_r2_score(*pair))
+            else:
+                pair = [whiten(comparison.Z, Z)[1] for Z in pair]
+            scores.append(pooled_r2(*pair))
             weights.append(len(comparison.Z_target))
-        return float(np.average(scores, weights=weights))
+        return float(np.average(np.maximum(scores, WORST), weights=weights))
+
+
+class AgreementScorer(_DecodingScorer):
+    """Scorer by agreement with the geometry, see `agreement_scorer`."""
+
+    def _pair(self, aligner, name, c):
+        coupling = aligner.rigid_partners(c)
+        return partner_mean(c.Z, coupling, len(c.Z_target)), c.Z_target
+
+
+class CircularScorer(_DecodingScorer):
+    """Scorer that adapts the source back to the target, see `circular_scorer`."""
+
+    def _pair(self, aligner, name, c):
+        known = name if name in aligner.sessions_ else None
+        return c.Z, aligner.adapt_back(c.activity, session=known)
 
 
 def _residual(c):
@@ -138,4 +157,5 @@ margin_scorer = LabelFreeScorer("margin", _margin)
 two_sample_auc_scorer = LabelFreeScorer("two_sample_auc", _two_sample_auc)
 sliced_wasserstein_scorer = LabelFreeScorer("sliced_wasserstein", _sliced_wasserstein)
 bits_per_spike_scorer = LabelFreeScorer("bits_per_spike", _bits_per_spike)
-circular_scorer = CircularScorer("circular", None)
+agreement_scorer = AgreementScorer("agreement")
+circular_scorer = CircularScorer("circular")
