@@ -32,7 +32,7 @@ from skerdiff import (
 )
 from skerdiff.alignment import DANNAligner, MMDAligner
 from skerdiff.datasets import load_motor_cortex, make_reaching_sessions
-from skerdiff.metrics import r2_scorer, rigid_scorer
+from skerdiff.metrics import agreement_scorer, r2_scorer
 from skerdiff.model_selection import TargetKFold
 
 try:
@@ -66,22 +66,26 @@ methods = [
     MMDAligner(**shared),
 ]
 pipe = make_pipeline(erdiff, PerBinRegressor(Ridge()))
-scoring = {"rigid": rigid_scorer, "R2": r2_scorer}
+scoring = {"agreement": agreement_scorer, "R2": r2_scorer}
 search = GridSearchCV(
-    pipe, {"erdiffaligner": methods}, scoring=scoring, refit="rigid", cv=TargetKFold(3)
+    pipe,
+    {"erdiffaligner": methods},
+    scoring=scoring,
+    refit="agreement",
+    cv=TargetKFold(3),
 )
 
 
 def show(search, names):
     """Print and draw the scores of a search, one row for each setting."""
     found = search.cv_results_
-    table = np.stack([found["mean_test_rigid"], found["mean_test_R2"]], axis=1)
-    for name, (rigid, r2) in zip(names, table, strict=True):
+    table = np.stack([found["mean_test_agreement"], found["mean_test_R2"]], axis=1)
+    for name, (agreement, r2) in zip(names, table, strict=True):
         chosen = "   chosen" if name == names[search.best_index_] else ""
-        print(f"{name:28} rigid {rigid:6.3f}   R2 {r2:6.3f}{chosen}")
+        print(f"{name:28} agreement {agreement:6.3f}   R2 {r2:6.3f}{chosen}")
     fig, ax = plt.subplots(figsize=(6, 0.3 * len(names) + 1), layout="constrained")
     rows = np.arange(len(names))
-    ax.barh(rows + 0.2, table[:, 0], 0.4, label="rigid score, no labels")
+    ax.barh(rows + 0.2, table[:, 0], 0.4, label="agreement, no labels")
     ax.barh(rows - 0.2, table[:, 1], 0.4, label="R2, with labels")
     ax.set_yticks(rows, names)
     ax.set_xlim(-1, 1)
@@ -106,13 +110,13 @@ grid = [
     {"erdiffaligner__n_components": [4, 8]},
     {"erdiffaligner__init": ["source", "random"]},
     {"erdiffaligner__noise_scale": [0.7, 1.3]},
-    {"erdiffaligner__prior__n_blocks": [1]},
+    {"erdiffaligner__prior__n_blocks": [2]},
 ]
 search = GridSearchCV(
     make_pipeline(small, PerBinRegressor(Ridge())),
     grid,
     scoring=scoring,
-    refit="rigid",
+    refit="agreement",
     cv=TargetKFold(2),
 )
 search.fit(trials, velocity)
