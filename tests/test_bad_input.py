@@ -22,6 +22,7 @@ from skerdiff import (
 )
 from skerdiff.datasets import make_reaching_sessions
 from skerdiff.preprocessing import GaussianSmoother, SquareRoot
+from skerdiff.utils import all_estimators
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::skerdiff.AmbiguousAlignmentWarning", "ignore::skerdiff.NewSessionWarning"
@@ -95,6 +96,14 @@ def ragged_array(X):
     out = np.empty(len(X), dtype=object)
     out[:] = ragged_list(X)
     return out
+
+
+def test_all_other_aligners_check_their_input_where_these_do():
+    for name, aligner in all_estimators(type_filter="aligner"):
+        own = {"fit", "adapt", "transform", "fit_transform", "score"} & set(
+            vars(aligner)
+        )
+        assert not own, f"{name} has its own {own}: add it to ALIGNERS"
 
 
 # Inputs that no estimator takes, whatever it is asked to do with them.
@@ -381,7 +390,7 @@ def test_a_failed_adapt_to_several_sessions_keeps_none_of_them(
 
 @each(ALIGNERS)
 def test_score_of_one_trial_raises(estimator, X, fitted):
-    with pytest.raises(ValueError, match="at least two trials per session, got 1"):
+    with pytest.raises(ValueError, match="at least 4 trials per session, got 1"):
         fitted[type(estimator)].score(X[:1])
 
 

@@ -7,6 +7,7 @@ from scipy.stats import ortho_group, poisson
 
 from skerdiff.metrics import (
     bits_per_spike,
+    geometric_agreement,
     latent_bits_per_spike,
     relative_residual,
     rigid_residual,
@@ -51,7 +52,10 @@ def test_directions_that_do_not_vary_stay_small():
     assert_allclose(sorted(white.reshape(-1, 4).std(0)), [0, 1, 1, 1], atol=1e-6)
 
 
+PARTNERS = np.eye(40)[:, np.arange(24)] + 0.5 * np.eye(40)[:, np.arange(24) + 8]
+
 SCORES = {
+    "geometric_agreement": lambda a, b: -geometric_agreement(a, b, PARTNERS),
     "relative_residual": relative_residual,
     "rigid_residual": lambda a, b: rigid_residual(a, b, Z, Z_TARGET),
     "sliced_wasserstein": lambda a, b: sliced_wasserstein_distance(
@@ -77,24 +81,35 @@ def test_units_and_axes_of_the_latents_do_not_count(score):
 
 
 @every
-def test_more_latent_dims_are_no_advantage(score):
-    # the same trajectories, with dims that hold nothing more
-    both = np.concatenate([Z, Z_TARGET])
-    more = both @ ortho_group.rvs(9, random_state=0)[:3]
-    more = more + 1e-9 * np.random.default_rng(0).standard_normal(more.shape)
-    few = score(Z, Z_TARGET)
-    # a residual is relative to a spread that whitening makes of noise too
-    many = score(more[: len(Z)], more[len(Z) :])
-    assert np.isfinite(many)
-    worse = 3.0 * np.random.default_rng(3).standard_normal(Z_TARGET.shape)
-    if score is not SCORES["bits_per_spike"]:
-        assert few < score(Z, worse)
+def test_more_latent_dims_count_for_nothing(score):
+    # the same trajectories in a space of three times as many dims
+    if score is SCORES["two_sample_auc"]:
+        return  # its classifier standardises what rounding leaves in the other dims
+    both = np.concatenate([Z, Z_TARGET]) @ ortho_group.rvs(9, random_state=0)[:3]
+    more = both + 1e-9 * np.random.default_rng(0).standard_normal(both.shape)
+    value = score(more[: len(Z)], more[len(Z) :])
+    assert value == pytest.approx(score(Z, Z_TARGET), rel=0.05, abs=1e-6)
+
+
+@every
+def test_wrong_latents_are_worse(score):
+    wrong = 3.0 * np.random.default_rng(3).standard_normal(Z_TARGET.shape)
+    worse = score(Z, wrong)
+    if score is SCORES["bits_per_spike"]:
+        worse = -worse
+        assert -score(Z, Z_TARGET) < worse
+    else:
+        assert score(Z, Z_TARGET) < worse
 
 
 @every
 def test_order_of_trials_does_not_count(score):
-    if score in (SCORES["rigid_residual"], SCORES["bits_per_spike"]):
-        return  # theirs have partners: below
+    if score not in (
+        SCORES["relative_residual"],
+        SCORES["sliced_wasserstein"],
+        SCORES["two_sample_auc"],
+    ):
+        return  # the others are told which trial is which
     rng = np.random.default_rng(0)
     shuffled = score(Z[rng.permutation(len(Z))], Z_TARGET)
     assert shuffled == pytest.approx(score(Z, Z_TARGET), rel=0.1)
@@ -139,6 +154,21 @@ def test_coupled_distance_by_its_definition():
         P[i, j] * np.sum((A[i] - B[j]) ** 2) for i in range(4) for j in range(5)
     )
     assert coupled_distance(A, B, P) == pytest.approx(by_hand / P.sum())
+
+
+# -- agreement with the geometry -------------------------------------------------------
+def test_agreement_against_values_by_hand():
+    A = np.array([-1.0, 1.0]).reshape(2, 1, 1)  # white already
+    same = np.eye(2)
+    assert geometric_agreement(A, A, same) == pytest.approx(1)
+    assert geometric_agreement(A, 0 * A, same) == pytest.approx(0)
+    assert geometric_agreement(A, -A, same) == pytest.approx(-3)
+    assert geometric_agreement(A, -A, same[::-1]) == pytest.approx(1)
+    # masses are shares of each target trial
+    coupling = np.array([[0.3, 0.01], [0.1, 0.0]])
+    expected = 1 - ((-0.5 + 1) ** 2 + (-1 - 1) ** 2) / (2 * 0.25**2)
+    assert geometric_agreement(A, A, coupling) == pytest.approx(expected)
+    assert geometric_agreement(A, A, np.ones((2, 2))) == -np.inf
 
 
 # -- sliced Wasserstein ----------------------------------------------------------------
@@ -201,6 +231,9 @@ def test_wrong_input_raises():
         relative_residual(Z, Z_TARGET[:1])
     with pytest.raises(ValueError, match="coordinates has 39 trials, the latents 40"):
         rigid_residual(Z, Z_TARGET, Z[:-1], Z_TARGET)
+    for wrong in (np.ones((40, 23)), np.eye(40)[:, :24] * (np.arange(24) > 0)):
+        with pytest.raises(ValueError, match="a partner for each target trial"):
+            geometric_agreement(Z, Z_TARGET, wrong)
     with pytest.raises(ValueError, match="share must be a number of at least 1"):
         rigid_residual(Z, Z_TARGET, Z, Z_TARGET, share=0.5)
     with pytest.raises(ValueError, match="must both be of shape"):

@@ -67,7 +67,7 @@ def bits_per_spike(counts, rates):
 
 
 def latent_bits_per_spike(Z, counts, *, alpha=1e-3, cv=5, random_state=None):
-    """Bits per spike of activity read out from latents, held out by trial.
+    """Held-out bits per spike of activity that is read out from latents.
 
     Each neuron's count is a Poisson regression on the whitened latents of its bin. It
     tells how much of the activity the latents keep, not whether they are aligned:

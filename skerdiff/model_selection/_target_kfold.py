@@ -90,7 +90,7 @@ class TargetKFold(TargetSplitter):
             If there is no source or target session, if a session has fewer trials than
             folds, or if `groups` does not fit X.
         """
-        return super().split(X, y, groups)
+        yield from super().split(X, y, groups)
 
     def _split_targets(self, targets, groups):
         rng = check_random_state(self.random_state)

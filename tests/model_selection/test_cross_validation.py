@@ -171,6 +171,8 @@ def test_every_tool_of_scikit_learn_takes_every_splitter(data, cheap, cv, routin
             assert search.n_splits_ == n_splits
             assert search.predict(trials).shape == y.shape
         guess = cross_val_predict(cheap, trials, y, cv=cv)
+        spoiled = np.where(trials.is_source[:, None, None], y, np.nan)
+        assert_array_equal(cross_val_predict(cheap, trials, spoiled, cv=cv), guess)
         tested = np.concatenate([test for _, test in cv.split(trials)])
         assert set(np.flatnonzero(~np.isnan(guess).any((1, 2)))) == set(tested)
 
