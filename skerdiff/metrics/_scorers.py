@@ -17,7 +17,7 @@ from ._label_free import (
 from ._spikes import latent_bits_per_spike
 from ._trajectories import two_sample_auc
 
-WORST = -1e12  # of an alignment whose residual is infinite; means of it stay finite
+BOUND = 1e12  # of residuals and margins that are infinite; means of it stay finite
 
 
 class LabelFreeScorer:
@@ -63,7 +63,7 @@ class LabelFreeScorer:
         comparisons = aligner.compare(X).values()
         scores = [self.criterion(comparison) for comparison in comparisons]
         weights = [len(comparison.Z_target) for comparison in comparisons]
-        return float(np.average(np.maximum(scores, WORST), weights=weights))
+        return float(np.average(np.clip(scores, -BOUND, BOUND), weights=weights))
 
     def __repr__(self):
         """Name the scorer."""
@@ -107,7 +107,7 @@ class _DecodingScorer(LabelFreeScorer):
                 pair = [whiten(comparison.Z, Z)[1] for Z in pair]
             scores.append(pooled_r2(*pair))
             weights.append(len(comparison.Z_target))
-        return float(np.average(np.maximum(scores, WORST), weights=weights))
+        return float(np.average(np.clip(scores, -BOUND, BOUND), weights=weights))
 
 
 class AgreementScorer(_DecodingScorer):

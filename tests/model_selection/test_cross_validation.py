@@ -246,6 +246,22 @@ def test_directions_reach_the_folds(data, cheap, routing):
     assert np.isfinite(guess[~data.trials.is_source]).all()
 
 
+def test_one_score_per_target_session(cheap):
+    trials, y = make_reaching_sessions(
+        3, 20, [10, 12, 9], n_bins=6, random_state=0, return_X_y=True
+    )
+    cv = LeaveOneSessionOut()
+    scores = cross_val_score(cheap, trials, y, cv=cv, error_score="raise")
+    for name, score, (train, test) in zip(
+        ("day1", "day2"), scores, cv.split(trials), strict=True
+    ):
+        source = trials.is_source
+        alone = clone(cheap).fit(trials["day0"], y[source])
+        adapt(alone, trials[train][name], session=name)
+        assert score == pytest.approx(alone.score(trials[test][name], y[test]))
+    assert scores[0] != scores[1]
+
+
 @pytest.mark.filterwarnings("error::skerdiff.NewSessionWarning")
 def test_only_the_transductive_split_aligns_what_it_scores(data, cheap):
     for cv in SPLITTERS[:3]:
