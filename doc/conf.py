@@ -11,6 +11,7 @@ copyright = "2026, The skerdiff developers"
 release = version = installed_version("skerdiff")
 
 extensions = [
+    "matplotlib.sphinxext.plot_directive",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.extlinks",
@@ -50,6 +51,11 @@ sphinx_gallery_conf = {
     "write_computation_times": False,
     "reference_url": {},
 }
+
+# pictures in the text are drawn in every build, by the code of the examples
+plot_html_show_formats = False
+plot_html_show_source_link = False
+plot_formats = ["png"]
 
 html_theme = "pydata_sphinx_theme"
 html_title = "skerdiff"

@@ -57,13 +57,20 @@ class LabelFreeScorer:
         score : float
             Higher is better.
         """
-        aligner, before, _ = find_aligner(estimator, repr(self))
+        aligner, before, after = find_aligner(estimator, repr(self))
         for step in before:
             X = step.transform(X)
-        comparisons = aligner.compare(X).values()
-        scores = [self.criterion(comparison) for comparison in comparisons]
-        weights = [len(comparison.Z_target) for comparison in comparisons]
+        comparisons = aligner.compare(X)
+        rows = getattr(X, "ndim", None) == 2  # what the steps behind take
+        scores = [
+            self._score(aligner, name, comparison, after, rows)
+            for name, comparison in comparisons.items()
+        ]
+        weights = [len(comparison.Z_target) for comparison in comparisons.values()]
         return float(np.average(np.clip(scores, -BOUND, BOUND), weights=weights))
+
+    def _score(self, aligner, name, comparison, after, rows):
+        return self.criterion(comparison)
 
     def __repr__(self):
         """Name the scorer."""
@@ -76,38 +83,19 @@ class _DecodingScorer(LabelFreeScorer):
     def __init__(self, name):
         super().__init__(name, None)
 
-    def __call__(self, estimator, X, y=None):
-        """Score the alignment of X.
-
-        Parameters
-        ----------
-        estimator : aligner or Pipeline
-            Fitted, with one aligner among its steps.
-        X : array-like of shape (n_trials, n_bins, n_neurons) or Trials
-            Activity, as the estimator takes it.
-        y : Ignored
-            Labels are never read.
-
-        Returns
-        -------
-        score : float
-            R2, 1 at best.
-        """
-        aligner, before, after = find_aligner(estimator, repr(self))
-        for step in before:
-            X = step.transform(X)
-        scores, weights = [], []
-        for name, comparison in aligner.compare(X).items():
-            pair = self._pair(aligner, name, comparison)
-            if after:
-                for step in after[:-1]:
-                    pair = [step.transform(Z) for Z in pair]
-                pair = [after[-1].predict(Z) for Z in pair]
-            else:
-                pair = [whiten(comparison.Z, Z)[1] for Z in pair]
-            scores.append(pooled_r2(*pair))
-            weights.append(len(comparison.Z_target))
-        return float(np.average(np.clip(scores, -BOUND, BOUND), weights=weights))
+    def _score(self, aligner, name, comparison, after, rows):
+        pair = self._pair(aligner, name, comparison)
+        if not after:
+            return pooled_r2(*(whiten(comparison.Z, Z)[1] for Z in pair))
+        n_bins = comparison.Z.shape[1]
+        decoded = []
+        for Z in pair:
+            n_rows = len(Z) * n_bins
+            Z = Z.reshape(n_rows, -1) if rows else Z
+            for step in after[:-1]:
+                Z = step.transform(Z)
+            decoded.append(after[-1].predict(Z).reshape(n_rows, 1, -1))
+        return pooled_r2(*decoded)
 
 
 class AgreementScorer(_DecodingScorer):

@@ -64,6 +64,25 @@ class TargetSplitter(BaseCrossValidator):
             As given to `split`.
         """
 
+    def get_n_splits(self, X=None, y=None, groups=None):
+        """Return the number of splits.
+
+        Parameters
+        ----------
+        X : Ignored
+            Not used, present for API consistency.
+        y : Ignored
+            Not used, present for API consistency.
+        groups : Ignored
+            Not used, present for API consistency.
+
+        Returns
+        -------
+        n_splits : int
+            Number of splits.
+        """
+        return self.n_splits
+
     def _targets(self, X):
         name = type(self).__name__
         if not isinstance(X, Trials):

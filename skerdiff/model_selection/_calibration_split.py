@@ -73,22 +73,3 @@ class CalibrationSplit(TargetSplitter):
                 np.concatenate([order[: self.n_calibration] for order in orders]),
                 np.concatenate([order[self.n_calibration :] for order in orders]),
             )
-
-    def get_n_splits(self, X=None, y=None, groups=None):
-        """Return the number of draws.
-
-        Parameters
-        ----------
-        X : Ignored
-            Not used, present for API consistency.
-        y : Ignored
-            Not used, present for API consistency.
-        groups : Ignored
-            Not used, present for API consistency.
-
-        Returns
-        -------
-        n_splits : int
-            Number of draws.
-        """
-        return self.n_splits

@@ -113,22 +113,3 @@ class TargetKFold(TargetSplitter):
         for parts in zip(*folds, strict=True):
             test = np.concatenate(parts)
             yield np.setdiff1d(everything, test), test
-
-    def get_n_splits(self, X=None, y=None, groups=None):
-        """Return the number of folds.
-
-        Parameters
-        ----------
-        X : Ignored
-            Not used, present for API consistency.
-        y : Ignored
-            Not used, present for API consistency.
-        groups : Ignored
-            Not used, present for API consistency.
-
-        Returns
-        -------
-        n_splits : int
-            Number of folds.
-        """
-        return self.n_splits

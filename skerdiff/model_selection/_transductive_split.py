@@ -33,24 +33,7 @@ class TransductiveSplit(TargetSplitter):
     [0 1] [2 3]
     """
 
+    n_splits = 1
+
     def _split_targets(self, targets, groups):
         yield np.zeros(0, dtype=int), np.concatenate(list(targets.values()))
-
-    def get_n_splits(self, X=None, y=None, groups=None):
-        """Return the number of splits, one.
-
-        Parameters
-        ----------
-        X : Ignored
-            Not used, present for API consistency.
-        y : Ignored
-            Not used, present for API consistency.
-        groups : Ignored
-            Not used, present for API consistency.
-
-        Returns
-        -------
-        n_splits : int
-            One.
-        """
-        return 1

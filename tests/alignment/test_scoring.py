@@ -156,6 +156,21 @@ def test_rows_are_compared_like_trials(reaching, settings):
     assert comparison.Z_target.shape == (110, 20, 8)
 
 
+@every
+def test_rows_are_scored_like_trials(scorer, reaching, settings):
+    trials = [reaching.source[:60], reaching.adapt[:60], reaching.test]
+    rows = [X.reshape(-1, X.shape[2])[:, :45] for X in trials]
+    y = reaching.y_source[:60]
+    flat = make_pipeline(IdentityAligner(trial_length=20, **settings), Ridge())
+    flat.fit(rows[0], y.reshape(-1, 2))
+    adapt(flat, rows[1])
+    pipe = make_pipeline(IdentityAligner(**settings), PerBinRegressor(Ridge()))
+    pipe.fit(trials[0][..., :45], y)
+    adapt(pipe, trials[1][..., :45])
+    expected = scorer(pipe, trials[2][..., :45])
+    assert scorer(flat, rows[2]) == pytest.approx(expected)
+
+
 # -- there and back --------------------------------------------------------------------
 def test_a_right_alignment_leads_back(aligned, reaching):
     aligner = aligned[0][0]
