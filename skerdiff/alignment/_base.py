@@ -19,6 +19,7 @@ from ..latent import SequentialVAE
 from ..trials import Trials
 from ..utils._random import derive_seed, draw_seed
 from ..utils._similarity import principal_coordinates
+from ..utils._torch import resolve_device
 from ..utils._training import progress_bar
 from ._cache import fit_model, run_once
 from ._scoring import MIN_TRIALS, ScoringMixin
@@ -86,7 +87,8 @@ class BaseAligner(
             n_components=self.n_components,
             random_state=derive_seed(seed, "latent model"),
         )
-        self.latent_model_ = self._once(fit_model, model=model, X=source, y=y)
+        loud = {"verbose": self.verbose}
+        self.latent_model_ = self._once(fit_model, loud, model=model, X=source, y=y)
         self.source_ = X.source if form.kind == "trials" else "source"
         self._seed = seed
         self._learn_source(self.latent_model_.features(source))
@@ -113,13 +115,13 @@ class BaseAligner(
 
     def _configure(self, estimator, **params):
         known = estimator.get_params(deep=False)
-        params |= {"device": self.device, "verbose": self.verbose}
+        params |= {"device": str(resolve_device(self.device))}
         return estimator.set_params(
             **{k: v for k, v in params.items() if v is not None and k in known}
         )
 
-    def _once(self, func, progress=None, **arguments):
-        return run_once(self.memory, func, arguments, progress)
+    def _once(self, func, unkeyed=None, **arguments):
+        return run_once(self.memory, func, arguments, unkeyed or {})
 
     def _fit_source(self, Z):
         """Learn more about the source latents (n_trials, n_bins, d), if need be."""
@@ -236,7 +238,7 @@ class BaseAligner(
         with progress_bar(self.verbose, n_starts + 1, "geometry", "start") as progress:
             return self._once(
                 start_session,
-                progress,
+                {"progress": progress},
                 source_readin=self.latent_model_.readin_,
                 coordinates=self._coordinates,
                 activations=self._activations,
@@ -279,11 +281,15 @@ class BaseAligner(
             self._check_output(form)
             return X.map_items(lambda name, A: self._encode(A, name))
         name = self._which(X, session)
-        own = name is None or name == self.source_
-        any_width = not own or len(_shape(X)) == 3
-        X, form = self._check_X(X, reset=False, any_width=any_width)
+        X, form = self._check_array(X, name)
         self._check_output(form)
         return form.restore(self._encode(X, name))
+
+    def _check_array(self, X, name):
+        """Check an array that belongs to a session, or to none that is known."""
+        own = name is None or name == self.source_
+        any_width = not own or len(_shape(X)) == 3
+        return self._check_X(X, reset=False, any_width=any_width)
 
     def _which(self, X, session):
         """Name of the session that an array belongs to; None if it fits none."""
@@ -302,24 +308,32 @@ class BaseAligner(
         return None
 
     def _encode(self, X, name):
+        return self._encode_by(X, self._session_of(X, name))
+
+    def _encode_by(self, X, session):
+        features = self.latent_model_.features(X)
+        return self._encode_features(features, session).astype(X.dtype, copy=False)
+
+    def _encode_features(self, features, session):
+        Z = self.latent_model_.encode(features, session.readin)
+        return Z if session.map is None else session.map(Z)
+
+    def _session_of(self, X, name):
+        """How to read X: a session that is known, or one that is aligned here."""
         if X.shape[1] != self.n_bins_:
             raise ValueError(
                 f"X has {X.shape[1]} bins per trial, but {type(self).__name__} was "
                 f"fitted on trials of {self.n_bins_} bins."
             )
-        if name in self.sessions_:
-            session = self.sessions_[name]
-            if X.shape[2] != session.n_neurons:
-                raise ValueError(
-                    f"X has {X.shape[2]} features (neurons), but session {name!r} has "
-                    f"{session.n_neurons}. Call adapt to learn it anew."
-                )
-        else:
-            session = self._align_new(X, name)
-        Z = self.latent_model_.encode(self.latent_model_.features(X), session.readin)
-        if session.map is not None:
-            Z = session.map(Z)
-        return Z.astype(X.dtype, copy=False)
+        if name not in self.sessions_:
+            return self._align_new(X, name)
+        session = self.sessions_[name]
+        if X.shape[2] != session.n_neurons:
+            raise ValueError(
+                f"X has {X.shape[2]} features (neurons), but session {name!r} has "
+                f"{session.n_neurons}. Call adapt to learn it anew."
+            )
+        return session
 
     def _align_new(self, X, name):
         called = "An array" if name is None else f"Session {name!r}"
@@ -333,7 +347,7 @@ class BaseAligner(
             f"{called} is {known}. It is aligned among the {len(X)} trials given and "
             "the result is not stored: call adapt to keep it.",
             NewSessionWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
         return self._align_checked(X, "target" if name is None else name)
 

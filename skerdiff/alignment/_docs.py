@@ -16,8 +16,9 @@ _SHARED = {
             Cache of source models and geometry searches. With it, a search over methods
             or folds trains each source model once, also by several workers, and an
             interrupted fit goes on after the last model that was finished. Results of
-            other versions of the code are never used. It needs an integer
-            `random_state` to be of use.
+            other versions of the code (this package, what it computes with, and the
+            classes of your own models) are not used. It needs an integer `random_state`
+            to be of use.
         trial_length : int, default=None
             For 2-D X, the number of consecutive rows (bins) of a trial. By default each
             row is a trial of its own.
@@ -62,7 +63,7 @@ _SHARED = {
             Looks without improvement before stopping.
         held_out : float, default=0.2
             Share of the target trials that chooses the step: the one with the lowest
-            relative residual (one minus `score`) of these trials is kept, the start
+            relative residual of these trials is kept, the start
             included. No label is read.
         """,
     "adversary": """

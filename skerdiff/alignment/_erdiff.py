@@ -202,7 +202,7 @@ class ERDiffAligner(GradientAligner):
             noise_scale=self.noise_scale,
             random_state=derive_seed(self._seed, "prior"),
         )
-        self.prior_ = self._once(fit_model, model=prior, X=Z)
+        self.prior_ = self._once(fit_model, {"verbose": self.verbose}, model=prior, X=Z)
         super()._fit_source(Z)
 
     def _make_objective(self, source):

@@ -5,7 +5,6 @@
 
 from copy import copy
 
-import numpy as np
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
@@ -38,32 +37,33 @@ class ScoringMixin:
             - ``coordinates``, ``coordinates_target``: principal coordinates of their
               activity, each session by itself;
             - ``activity``: X of the session as a 3-D array;
-            - ``report``: the session's entry in ``alignment_report_``, empty if it was
-              aligned on the fly.
+            - ``session``: how the session is read, aligned on the fly if it is new;
+            - ``report``: its report.
         """
-        Z = self.transform(X)
+        check_is_fitted(self)
         if isinstance(X, Trials):
-            names = [name for name in X.names if name != self.source_] or X.names
-            pairs = {name: (X[name], Z[name]) for name in names}
+            X, _ = self._check_X(X, reset=False)
+            names = [name for name in X.names if name not in (self.source_, X.source)]
+            arrays = {name: X[name] for name in names or X.names}
         else:
             name = self._which(X, None)
-            X, _ = self._check_X(X, reset=False, any_width=True)
-            Z = np.asarray(Z).reshape(-1, self.n_bins_, Z.shape[-1])
-            pairs = {"target" if name is None else name: (X, Z)}
-        n_coordinates = self._coordinates.shape[2]
-        return {
-            name: Bunch(
+            arrays = {name: self._check_array(X, name)[0]}
+        found = {}
+        for name, activity in arrays.items():
+            session = self._session_of(activity, name)
+            features = self.latent_model_.features(activity)
+            found["new session" if name is None else name] = Bunch(
                 Z=self._latents,
-                Z_target=latents,
+                Z_target=self._encode_by(activity, session),
                 coordinates=self._coordinates,
                 coordinates_target=principal_coordinates(
-                    self.latent_model_.features(activity), n_coordinates
+                    features, self._coordinates.shape[2]
                 ),
                 activity=activity,
-                report=self.alignment_report_.get(name, {}),
+                session=session,
+                report=session.report,
             )
-            for name, (activity, latents) in pairs.items()
-        }
+        return found
 
     def adapt_back(self, X, session=None):
         """Adapt the source to a target session, as if that were the source.
@@ -98,15 +98,18 @@ class ScoringMixin:
                 f"X fits none of the sessions {list(self.sessions_)}. Call adapt(X) "
                 "first."
             )
-        X, _ = self._check_X(X, reset=False, any_width=True)
-        model = copy(self.latent_model_)
-        model.readin_ = self.sessions_[name].readin
+        X, _ = self._check_array(X, name)
+        return self._lead_back(X, self._session_of(X, name))
+
+    def _lead_back(self, X, session):
         back = copy(self)
-        back.latent_model_ = model
-        back._learn_source(model.features(X), self._encode(X, name))
-        found = back._align(self._features, derive_seed(self._seed, "back", name))
-        Z = model.encode(self._features, found.readin)
-        return Z if found.map is None else found.map(Z)
+        back.latent_model_ = copy(self.latent_model_)
+        back.latent_model_.readin_ = session.readin
+        back._learn_source(
+            self.latent_model_.features(X), self._encode_by(X, session).astype(float)
+        )
+        found = back._align(self._features, derive_seed(self._seed, "back"))
+        return self._encode_features(self._features, found)
 
     def rigid_partners(self, comparison):
         """Source partners of target trials, by the geometry of their activity alone.

@@ -1,7 +1,7 @@
 """How well a target session is aligned, judged without its behaviour.
 
-All of these compare the latents of target trials with those of the source, whitened by
-the source: a model's own likelihood or error is not comparable across latent dims,
+Most of these compare the latents of target trials with those of the source, whitened
+by the source: a model's own likelihood or error is not comparable across latent dims,
 because its units change with them.
 """
 
@@ -18,8 +18,10 @@ from ..utils._similarity import assign_trials, fit_similarity
 from ..utils._similarity import relative_residual as _relative_residual
 from ._trajectories import check_pair
 
+FLOOR = 1e-2  # of the largest variance, below which a direction is not blown up to one
 
-def whiten(Z, Z_target):
+
+def whiten(Z, Z_target, *, floor=FLOOR):
     """Give the bins of Z zero mean and unit covariance, and map Z_target likewise.
 
     Parameters
@@ -28,11 +30,14 @@ def whiten(Z, Z_target):
         Source latents.
     Z_target : array-like of shape (n_target_trials, n_bins, n_components)
         Target latents.
+    floor : float, default=0.01
+        Directions whose variance is a smaller share of the largest stay small: what a
+        model does not use must not count like what it does.
 
     Returns
     -------
     Z : ndarray of shape (n_trials, n_bins, n_components)
-        Whitened source latents. Directions that do not vary stay near zero.
+        Whitened source latents.
     Z_target : ndarray of shape (n_target_trials, n_bins, n_components)
         Target latents, mapped by the same affine map.
 
@@ -54,8 +59,8 @@ def whiten(Z, Z_target):
     mean, d = Z.mean((0, 1)), Z.shape[2]
     covariance = np.cov((Z - mean).reshape(-1, d).T, bias=True).reshape(d, d)
     variances, axes = np.linalg.eigh(covariance)
-    floor = max(1e-10 * variances.max(), np.finfo(float).tiny)
-    scaled = axes / np.sqrt(np.maximum(variances, floor))
+    least = max(floor * variances.max(), np.finfo(float).tiny)
+    scaled = axes / np.sqrt(np.maximum(variances, least))
     return (Z - mean) @ scaled, (Z_target - mean) @ scaled
 
 
@@ -107,7 +112,8 @@ def geometric_agreement(Z, Z_target, coupling):
                        {\sum_j \lVert T_j - \bar T \rVert^2}, \qquad
               T_j = \sum_i P_{ij} Z_i \Big/ \sum_i P_{ij},
 
-    in whitened latents: the R2 of the target's latents as a guess of their partners'.
+    the R2 of the target's latents as a guess of their partners'. A rotation or a change
+    of scale of the latents does not change it, nor do dims that hardly vary.
 
     Parameters
     ----------
@@ -139,25 +145,26 @@ def geometric_agreement(Z, Z_target, coupling):
     >>> round(geometric_agreement(Z, Z[::-1], np.eye(9)[::-1]), 12)
     1.0
     """
-    Z, Z_target = whiten(Z, Z_target)
+    Z, Z_target = check_pair(Z, Z_target, ("Z", "Z_target"))
     partners = partner_mean(Z, coupling, len(Z_target))
-    return pooled_r2(partners, Z_target)
+    d = Z.shape[2]
+    return pooled_r2(partners.reshape(-1, d), Z_target.reshape(-1, d))
 
 
 def pooled_r2(truth, guess):
-    """R2 over trials, bins and dims together; minus infinity if the truth is constant.
+    """R2 over rows and dims together; minus infinity if the truth is constant.
 
     Parameters
     ----------
-    truth, guess : ndarray of shape (n_trials, n_bins, d)
-        Latents or behaviour.
+    truth, guess : ndarray of shape (n_rows, d)
+        Latents.
 
     Returns
     -------
     r2 : float
         R2.
     """
-    spread = np.sum((truth - truth.mean((0, 1))) ** 2)
+    spread = np.sum((truth - truth.mean(0)) ** 2)
     return float(1 - np.sum((truth - guess) ** 2) / spread) if spread > 0 else -np.inf
 
 
@@ -296,6 +303,10 @@ def sliced_wasserstein_distance(Z, Z_target, *, n_projections=200, random_state=
     >>> sliced_wasserstein_distance(Z, Z[::-1], random_state=0) < 1e-9
     True
     """
+    if not isinstance(n_projections, numbers.Integral) or n_projections < 1:
+        raise ValueError(
+            f"n_projections must be an integer of at least 1, got {n_projections!r}."
+        )
     a, b = (A.reshape(len(A), -1) for A in whiten(Z, Z_target))
     seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
     directions = ot.sliced.get_random_projections(a.shape[1], n_projections, seed)

@@ -4,6 +4,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
+from sklearn.metrics import r2_score
+from sklearn.svm import SVC
 
 from ..utils._pipeline import find_aligner
 from ._label_free import (
@@ -24,7 +26,7 @@ class LabelFreeScorer:
     """Scorer of an aligner, or of a pipeline with one, that reads no labels.
 
     It is called as ``scorer(estimator, X, y=None)``, as scikit-learn's scorers are, and
-    may be named in ``scoring=`` of any search. X must be target trials that the
+    may be passed as ``scoring=`` to any search. X must be target trials that the
     estimator has adapted to, or that it aligns on the fly; of `Trials` each target
     session counts by its number of trials.
 
@@ -63,13 +65,13 @@ class LabelFreeScorer:
         comparisons = aligner.compare(X)
         rows = getattr(X, "ndim", None) == 2  # what the steps behind take
         scores = [
-            self._score(aligner, name, comparison, after, rows)
-            for name, comparison in comparisons.items()
+            self._score(aligner, comparison, after, rows)
+            for comparison in comparisons.values()
         ]
         weights = [len(comparison.Z_target) for comparison in comparisons.values()]
         return float(np.average(np.clip(scores, -BOUND, BOUND), weights=weights))
 
-    def _score(self, aligner, name, comparison, after, rows):
+    def _score(self, aligner, comparison, after, rows):
         return self.criterion(comparison)
 
     def __repr__(self):
@@ -83,25 +85,25 @@ class _DecodingScorer(LabelFreeScorer):
     def __init__(self, name):
         super().__init__(name, None)
 
-    def _score(self, aligner, name, comparison, after, rows):
-        pair = self._pair(aligner, name, comparison)
-        if not after:
-            return pooled_r2(*(whiten(comparison.Z, Z)[1] for Z in pair))
+    def _score(self, aligner, comparison, after, rows):
+        pair = self._pair(aligner, comparison)
         n_bins = comparison.Z.shape[1]
         decoded = []
         for Z in pair:
             n_rows = len(Z) * n_bins
             Z = Z.reshape(n_rows, -1) if rows else Z
-            for step in after[:-1]:
-                Z = step.transform(Z)
-            decoded.append(after[-1].predict(Z).reshape(n_rows, 1, -1))
+            for step in after:
+                Z = step.predict(Z) if hasattr(step, "predict") else step.transform(Z)
+            decoded.append(np.reshape(Z, (n_rows, -1)))
+        if after and hasattr(after[-1], "predict"):
+            return r2_score(*decoded)
         return pooled_r2(*decoded)
 
 
 class AgreementScorer(_DecodingScorer):
     """Scorer by agreement with the geometry, see `agreement_scorer`."""
 
-    def _pair(self, aligner, name, c):
+    def _pair(self, aligner, c):
         coupling = aligner.rigid_partners(c)
         return partner_mean(c.Z, coupling, len(c.Z_target)), c.Z_target
 
@@ -109,9 +111,8 @@ class AgreementScorer(_DecodingScorer):
 class CircularScorer(_DecodingScorer):
     """Scorer that adapts the source back to the target, see `circular_scorer`."""
 
-    def _pair(self, aligner, name, c):
-        known = name if name in aligner.sessions_ else None
-        return c.Z, aligner.adapt_back(c.activity, session=known)
+    def _pair(self, aligner, c):
+        return c.Z, aligner._lead_back(c.activity, c.session)
 
 
 def _residual(c):
@@ -123,12 +124,17 @@ def _rigid(c):
 
 
 def _margin(c):
-    return c.report.get("margin", 0.0)
+    # without a runner-up there was nothing to compare with: it vouches for nothing
+    margin = c.report.get("margin", 0.0)
+    return margin if np.isfinite(margin) else 0.0
 
 
 def _two_sample_auc(c):
+    pair = whiten(c.Z, c.Z_target)
+    cv = min(5, *map(len, pair))
     # below one half is chance, too
-    return -max(0.5, two_sample_auc(*whiten(c.Z, c.Z_target), random_state=0))
+    auc = two_sample_auc(*pair, classifier=SVC(), cv=cv, random_state=0)
+    return -max(0.5, auc)
 
 
 def _sliced_wasserstein(c):
@@ -136,7 +142,8 @@ def _sliced_wasserstein(c):
 
 
 def _bits_per_spike(c):
-    return latent_bits_per_spike(c.Z_target, c.activity, random_state=0)
+    cv = min(5, len(c.Z_target))
+    return latent_bits_per_spike(c.Z_target, c.activity, cv=cv, random_state=0)
 
 
 residual_scorer = LabelFreeScorer("residual", _residual)

@@ -107,7 +107,7 @@ def latent_bits_per_spike(Z, counts, *, alpha=1e-3, cv=5, random_state=None):
     >>> latent_bits_per_spike(Z, counts, random_state=0) > 0.5
     True
     """
-    Z, _ = whiten(Z, Z)
+    Z, _ = whiten(Z, Z, floor=1e-10)
     counts = check_array(counts, allow_nd=True, dtype=np.float64, input_name="counts")
     if counts.ndim != 3 or counts.shape[:2] != Z.shape[:2]:
         raise ValueError(
@@ -119,6 +119,8 @@ def latent_bits_per_spike(Z, counts, *, alpha=1e-3, cv=5, random_state=None):
             f"counts must not be negative, got {counts.min():.4g}: bits per spike are "
             "for spike counts."
         )
+    if not counts.any():
+        raise ValueError("counts holds no spike: there is nothing to predict.")
     counts = counts[..., counts.any((0, 1))]
     rates = np.empty_like(counts)
     with limit_threads(1):  # many fits, each of them small

@@ -103,7 +103,8 @@ class TargetSplitter(BaseCrossValidator):
 
 
 def check_integer(name, value, least):
-    if not isinstance(value, numbers.Integral) or value < least:
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not whole or value < least:
         raise ValueError(
             f"{name} must be an integer of at least {least}, got {value!r}."
         )

@@ -48,7 +48,10 @@ def show_versions():
 
 def _dependencies():
     """Names of the packages that this one needs, and those of its extras for users."""
-    lines = requires("skerdiff") or []
+    try:
+        lines = requires("skerdiff") or []
+    except PackageNotFoundError:  # a checkout that is not installed
+        lines = []
     needed = [line for line in lines if "extra ==" not in line]
     extras = [line for line in lines if re.search("extra == .(plot|distributed)", line)]
     return [re.match(r"[\w.-]+", line)[0] for line in needed + extras]

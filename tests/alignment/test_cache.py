@@ -15,7 +15,12 @@ from numpy.testing import assert_array_equal
 
 from skerdiff import GeometryAligner, SequentialVAE
 from skerdiff.alignment import _cache
-from skerdiff.alignment._cache import code_version, run_once
+from skerdiff.alignment._cache import code_version, fit_model, foreign_code
+from skerdiff.alignment._cache import run_once as run_once_with
+
+
+def run_once(memory, func, arguments, unkeyed=None):
+    return run_once_with(memory, func, arguments, unkeyed or {})
 
 
 def double(x, folder, progress=None):
@@ -56,14 +61,17 @@ def test_progress_is_no_part_of_the_key(tmp_path, folder):
     done = []
     for _ in range(2):
         arguments = {"x": 1, "folder": folder}
-        assert run_once(str(tmp_path / "m"), double, arguments, done.append) == 2
+        assert (
+            run_once(str(tmp_path / "m"), double, arguments, {"progress": done.append})
+            == 2
+        )
     assert done == [1]
 
 
 def test_other_code_is_another_key(tmp_path, folder, monkeypatch):
     arguments = {"x": 1, "folder": folder}
     run_once(str(tmp_path / "m"), double, arguments)
-    monkeypatch.setattr(_cache, "code_version", lambda: "another version")
+    monkeypatch.setattr(_cache, "CODE", "another version")
     run_once(str(tmp_path / "m"), double, arguments)
     assert n_calls(folder) == 2
     monkeypatch.undo()
@@ -72,18 +80,46 @@ def test_other_code_is_another_key(tmp_path, folder, monkeypatch):
 
 
 def test_version_is_that_of_code_and_packages(tmp_path, monkeypatch):
-    assert code_version() == code_version()
-    found = {code_version.__wrapped__()}
+    assert code_version() == _cache.CODE
+    found = {code_version()}
     (tmp_path / "a.py").write_text("x = 1\n")
     monkeypatch.setattr(_cache, "PACKAGE", tmp_path)
-    found.add(code_version.__wrapped__())
+    found.add(code_version())
     (tmp_path / "a.py").write_text("x = 2\n")
-    found.add(code_version.__wrapped__())
+    found.add(code_version())
     (tmp_path / "a.py").rename(tmp_path / "b.py")
-    found.add(code_version.__wrapped__())
+    found.add(code_version())
     monkeypatch.setattr(_cache, "version", lambda package: "0")
-    found.add(code_version.__wrapped__())
+    found.add(code_version())
     assert len(found) == 5
+
+
+class OwnModel(SequentialVAE):
+    """A model of a user."""
+
+
+def test_code_of_foreign_models_is_part_of_the_key():
+    assert foreign_code({"model": SequentialVAE(), "X": np.ones(3)}) == []
+    (source,) = foreign_code({"model": OwnModel()})
+    assert "A model of a user" in source
+    made = type("Made", (SequentialVAE,), {"__module__": "nowhere"})
+    assert foreign_code({"model": made()}) == [""]
+
+
+def test_verbosity_is_no_part_of_the_key(tmp_path, capsys):
+    X = np.random.default_rng(0).poisson(1.0, (6, 3, 4)).astype(float)
+    loud = {"verbose": True}
+
+    def fit(folder, unkeyed=None):
+        model = SequentialVAE(max_iter=1, n_hidden=2, random_state=0)
+        arguments = {"model": model, "X": X}
+        return run_once(str(tmp_path / folder), fit_model, arguments, unkeyed)
+
+    quiet, again = fit("one"), fit("one", loud)
+    assert capsys.readouterr().err == ""
+    assert_array_equal(quiet.transform(X), again.transform(X))
+    fit("other", loud)
+    assert capsys.readouterr().err != ""
 
 
 def test_workers_wait_for_the_first(tmp_path, folder):
@@ -142,9 +178,9 @@ def test_geometry_is_searched_once(reaching, tmp_path, monkeypatch):
     calls = []
     search = _cache.run
 
-    def counted(func, arguments, code, progress=None):
+    def counted(func, arguments, code, unkeyed):
         calls.append(func.__name__)
-        return search(func, arguments, code, progress)
+        return search(func, arguments, code, unkeyed)
 
     counted.__module__, counted.__qualname__ = search.__module__, search.__qualname__
     monkeypatch.setattr(_cache, "run", counted)

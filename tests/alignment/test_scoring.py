@@ -172,12 +172,67 @@ def test_rows_are_scored_like_trials(scorer, reaching, settings):
 
 
 # -- there and back --------------------------------------------------------------------
-def test_a_right_alignment_leads_back(aligned, reaching):
-    aligner = aligned[0][0]
+def test_a_right_alignment_leads_back(reaching, settings):
+    # the same trials in another order, by neurons in another order
+    rng = np.random.default_rng(0)
+    X = reaching.source[rng.permutation(110)][..., rng.permutation(60)]
+    aligner = GeometryAligner(n_starts=4, **settings)
+    pipe = make_pipeline(aligner, PerBinRegressor(Ridge()))
+    pipe.fit(reaching.source, reaching.y_source)
+    adapt(pipe, X)
     Z = aligner.transform(reaching.source, session="source")
-    back = aligner.adapt_back(reaching.adapt)
-    assert np.mean((back - Z) ** 2) / Z.var() < 0.3
-    assert circular_scorer(aligned[0], reaching.adapt) > 0.8
+    assert np.mean((aligner.adapt_back(X) - Z) ** 2) / Z.var() < 0.05
+    assert circular_scorer(pipe, X) > 0.95
+    lost = aligner.adapt_back(X[:, ::-1])
+    assert np.mean((lost - Z) ** 2) / Z.var() > 0.5
+
+
+# -- sessions that are not known -------------------------------------------------------
+@pytest.mark.filterwarnings("ignore::skerdiff.NewSessionWarning")
+@every
+def test_sessions_are_scored_as_they_are_read(scorer, aligned, reaching):
+    # an unknown one must not be taken for one that is known, whatever its name
+    pipe = deepcopy(aligned[0])
+    on_the_fly = scorer(pipe, reaching.third[:40])
+    known = deepcopy(pipe)
+    known[0].adapt(reaching.third[:40], session="target")
+    assert scorer(known, reaching.third[:40]) == pytest.approx(on_the_fly)
+    trials = Trials({"day0": reaching.source[:5], "day2": reaching.third[:40]})
+    assert np.isfinite(scorer(pipe, trials))
+    # the source goes by another name there, and is still no target
+    assert list(pipe[0].compare(trials)) == ["day2"]
+
+
+def test_a_search_that_compared_nothing_vouches_for_nothing(reaching, settings):
+    aligner = GeometryAligner(n_starts=0, **settings).fit(reaching.source)
+    aligner.adapt(reaching.adapt)
+    aligner.sessions_["target"].report["margin"] = np.inf
+    assert margin_scorer(aligner, reaching.test) == 0
+
+
+def test_units_of_the_outputs_do_not_count(reaching, settings):
+    scores = []
+    for unit in (1.0, 1e3):
+        y = reaching.y_source * [1.0, unit]
+        aligner = GeometryAligner(n_starts=2, **settings).fit(reaching.source)
+        Z = aligner.transform(reaching.source)
+        pipe = make_pipeline(aligner, PerBinRegressor(Ridge(1e-9)).fit(Z, y))
+        adapt(pipe, reaching.adapt)
+        scores.append(
+            [
+                s(pipe, reaching.test)
+                for s in (metrics.agreement_scorer, circular_scorer)
+            ]
+        )
+    np.testing.assert_allclose(*scores, rtol=1e-5)
+
+
+def test_a_transformer_behind_the_aligner(aligned, reaching, settings):
+    aligner = GeometryAligner(n_starts=2, **settings)
+    pipe = make_pipeline(aligner, GaussianSmoother(0.5)).fit(reaching.source)
+    adapt(pipe, reaching.adapt)
+    score = metrics.agreement_scorer(pipe, reaching.test)
+    assert score == pytest.approx(aligner.score(reaching.test), abs=0.1)
 
 
 def test_the_way_back_goes_through_latent_maps(reaching, settings):
