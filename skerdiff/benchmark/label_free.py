@@ -11,6 +11,7 @@ Finished cells in the file are not run again.
 
 import argparse
 import csv
+import os
 import tempfile
 import warnings
 from pathlib import Path
@@ -179,22 +180,43 @@ def read_runs(path):
     return rows
 
 
+def write_runs(rows, path):
+    """Write rows to a CSV file, whole or not at all.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Rows of `label_free_runs`.
+    path : path-like
+        The file; one of that name is replaced.
+    """
+    part = f"{path}.part"
+    with open(part, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(part, path)
+
+
 def main(argv=None):
     """Run all cells that are not in the file yet, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m skerdiff.benchmark.label_free")
     parser.add_argument("--data", nargs="+", choices=PAIRS, default=["mihi", "jango"])
     parser.add_argument("--dims", nargs="+", type=int, default=[8, 4])
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="at least 2")
     parser.add_argument("--output", required=True, help="CSV file, one line per run")
     parser.add_argument("--memory", help="folder to keep source models in")
     args = parser.parse_args(argv)
+    if args.seeds < 2:
+        parser.error("--seeds must be 2 or more: consistency needs several")
     rows = read_runs(args.output)
-    done = {(row["pair"], row["n_components"]) for row in rows}
     with tempfile.TemporaryDirectory() as scratch:
         for d in args.dims:
             for pair in args.data:
-                if (pair, d) in done:
+                cell = [r for r in rows if (r["pair"], r["n_components"]) == (pair, d)]
+                if {r["seed"] for r in cell} == set(range(args.seeds)):
                     continue
+                rows = [row for row in rows if row not in cell]
                 rows += label_free_runs(
                     pair,
                     d,
@@ -202,10 +224,7 @@ def main(argv=None):
                     args.memory or scratch,
                     lambda row: print(*row.values(), flush=True),
                 )
-                with open(args.output, "w", newline="", encoding="utf-8") as file:
-                    writer = csv.DictWriter(file, rows[0])
-                    writer.writeheader()
-                    writer.writerows(rows)
+                write_runs(rows, args.output)
     print(f"\n{len(rows)} runs")
     for score, line in correlations(rows).items():
         figures = ", ".join(f"{name} {value:.3f}" for name, value in line.items())

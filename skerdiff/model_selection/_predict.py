@@ -6,6 +6,7 @@
 import numpy as np
 from sklearn.model_selection import cross_validate
 
+from ..trials import Trials
 from ._target_kfold import TargetKFold
 
 
@@ -14,7 +15,16 @@ def _no_score(estimator, X, y=None):
 
 
 def cross_val_predict(
-    estimator, X, y=None, *, groups=None, cv=None, n_jobs=None, verbose=0, params=None
+    estimator,
+    X,
+    y=None,
+    *,
+    groups=None,
+    cv=None,
+    n_jobs=None,
+    verbose=0,
+    params=None,
+    method="predict",
 ):
     """Decode each target trial by a pipeline that was not adapted to it.
 
@@ -23,15 +33,15 @@ def cross_val_predict(
 
     Parameters
     ----------
-    estimator : estimator with ``predict``
+    estimator : estimator
         An aligner and a decoder in a pipeline, say.
     X : Trials
         Sessions, the source and at least one more.
     y : array-like of shape (n_trials, n_bins, n_outputs), default=None
         Behaviour; that of target trials is not read.
     groups : array-like of shape (n_trials,), default=None
-        Movement direction of each trial, for splitters that take it. With metadata
-        routing give it in `params`.
+        Movement direction of each trial, for `TargetKFold`. With metadata routing give
+        it in `params`.
     cv : splitter, default=None
         `TargetKFold` or another splitter that tests no trial twice. None takes
         ``TargetKFold()``.
@@ -41,15 +51,19 @@ def cross_val_predict(
         The verbosity level.
     params : dict, default=None
         Passed to the estimator's ``fit``, or with metadata routing to what asked.
+    method : {"predict", "transform"}, default="predict"
+        What to call on trials that were left out: ``"transform"`` gives their latents.
 
     Returns
     -------
-    y_pred : ndarray of shape (n_trials, n_bins, n_outputs)
-        Decoded behaviour of the trials that are tested. Rows of the others, those of
-        the source among them, are NaN.
+    y_pred : ndarray of shape (n_trials, n_bins, n_outputs or n_components)
+        Decoded behaviour, or latents, of the trials that are tested. Rows of the
+        others, those of the source among them, are NaN.
 
     Raises
     ------
+    AttributeError
+        If the estimator has no such method.
     ValueError
         If a trial is tested more than once.
 
@@ -69,6 +83,11 @@ def cross_val_predict(
     >>> np.isnan(y_pred).all((1, 2)).sum()  # the source's trials
     np.int64(20)
     """
+    if not hasattr(estimator, method):
+        raise AttributeError(
+            f"{type(estimator).__name__} has no {method}. Put a decoder behind the "
+            'aligner, or ask for its latents with method="transform".'
+        )
     found = cross_validate(
         estimator,
         X,
@@ -91,7 +110,8 @@ def cross_val_predict(
         )
     y_pred = None
     for fitted, test in zip(found["estimator"], tests, strict=True):
-        part = np.asarray(fitted.predict(X[test]))
+        part = getattr(fitted, method)(X[test])
+        part = part.to_array() if isinstance(part, Trials) else np.asarray(part)
         if y_pred is None:
             y_pred = np.full((len(X), *part.shape[1:]), np.nan)
         y_pred[test] = part

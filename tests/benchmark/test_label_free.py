@@ -69,6 +69,12 @@ def test_finished_cells_are_not_run_again(tmp_path, monkeypatch, capsys):
     assert rows == sum((made_up(p, d) for d in (8, 4) for p in ("mihi", "jango")), [])
     assert "24 runs" in capsys.readouterr().out
     assert read_runs(tmp_path / "nothing.csv") == []
+    # other seeds are another cell
+    main(["--output", str(path), "--seeds", "3", "--data", "mihi", "--dims", "4"])
+    assert calls[-1] == ("mihi", 4) and len(calls) == 6
+    assert len(read_runs(path)) == 24 - 6 + 9
+    with pytest.raises(SystemExit):
+        main(["--output", str(path), "--seeds", "1"])
 
 
 @pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning")

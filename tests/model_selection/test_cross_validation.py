@@ -130,6 +130,17 @@ def test_cross_val_predict_is_adapting_to_the_other_folds(data, pipe):
     assert_array_equal(again, guess)
 
 
+def test_latents_of_trials_left_out(data, cheap):
+    aligner = cheap[0]
+    cv = TargetKFold(2)
+    Z = cross_val_predict(aligner, data.trials, cv=cv, method="transform")
+    train, test = next(cv.split(data.trials))
+    fitted = clone(aligner).fit(data.trials[train])
+    assert_array_equal(Z[test], fitted.transform(data.trials[test]).to_array())
+    with pytest.raises(AttributeError, match="IdentityAligner has no predict.*decoder"):
+        cross_val_predict(aligner, data.trials, cv=cv)
+
+
 def test_cross_val_predict_refuses_trials_tested_twice(data, cheap):
     cv = CalibrationSplit(8, n_splits=2, shuffle=True)
     with pytest.raises(ValueError, match="tests some trials more than once"):
