@@ -11,7 +11,7 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping
 from skorch.helper import predefined_split
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import TensorDataset
 from tqdm.auto import tqdm
 
@@ -74,9 +74,12 @@ class _AverageWeights(Callback):
         self.valid_tensors = valid_tensors
 
     def on_train_begin(self, net, **kwargs):
-        self.average_ = AveragedModel(
-            net.module_, multi_avg_fn=get_ema_multi_avg_fn(self.decay)
-        )
+        # AveragedModel walks through the module and copies its buffers at every step,
+        # a tenth of an epoch here; the parameters are listed once instead
+        self.module_ = deepcopy(net.module_)
+        self.pairs_ = list(self.module_.parameters()), list(net.module_.parameters())
+        self.update_ = get_ema_multi_avg_fn(self.decay)
+        self.n_steps_ = 0
         self.best_loss_ = np.inf
         if self.valid_tensors is not None:
             self._keep(float(net.validation_step(self.valid_tensors)["loss"]))
@@ -84,7 +87,7 @@ class _AverageWeights(Callback):
     def _keep(self, loss):
         if loss < self.best_loss_:
             self.best_loss_ = loss
-            self.best_state_ = deepcopy(self.average_.module.state_dict())
+            self.best_state_ = deepcopy(self.module_.state_dict())
 
     def on_epoch_end(self, net, **kwargs):
         if self.valid_tensors is not None:
@@ -92,11 +95,15 @@ class _AverageWeights(Callback):
 
     def on_train_end(self, net, **kwargs):
         if self.valid_tensors is not None:
-            self.average_.module.load_state_dict(self.best_state_)
+            self.module_.load_state_dict(self.best_state_)
 
     def on_batch_end(self, net, training=False, **kwargs):
         if training:
-            self.average_.update_parameters(net.module_)
+            if self.n_steps_ == 0:
+                self.module_.load_state_dict(net.module_.state_dict())
+            else:
+                self.update_(*self.pairs_, self.n_steps_)
+            self.n_steps_ += 1
 
 
 class _Batches:
@@ -159,7 +166,7 @@ class TrainingNet(NeuralNet):
         # the same noise in every epoch, so that epochs can be compared
         self._set_training(False)
         generator = make_generator(derive_seed(self.seed, "validate"), self.device)
-        module = self.average.average_.module if self.average else self.module_
+        module = self.average.module_ if self.average else self.module_
         module.eval()
         with torch.no_grad():
             loss = module.loss(*batch, generator=generator)
@@ -283,7 +290,7 @@ def train_module(
         if show is not None:
             net.set_params(callbacks=[*callbacks, _Progress(show)])
         net.fit(TensorDataset(*tensors), None)
-    module = average.average_.module if average else net.module_
+    module = average.module_ if average else net.module_
     keys = ("train_loss", "valid_loss")
     history = [{k: row[k] for k in keys if k in row} for row in net.history]
     module = module.cpu().eval()
