@@ -9,7 +9,7 @@ that need none, and how well each of them ranks alignments by their true R2.
 # %%
 # The runs
 # --------
-# Two recordings, 16 methods and starts, two numbers of latent dims, three seeds: good
+# Two recordings, 14 methods and starts, two numbers of latent dims, three seeds: good
 # alignments and bad ones. The file was made by
 # ``python -m skerdiff.benchmark.label_free --output label_free_runs.csv``. True R2 is
 # that of held-out target trials; no score saw it.
