@@ -146,7 +146,7 @@ class ScoringMixin:
         Agreement of the latents with the geometry of the activity, see
         `skerdiff.metrics.geometric_agreement`: trials of X are paired with source
         trials by their distances and a rigid map alone, and the score is the R2 of
-        their whitened latents as a guess of their partners'. It takes a search of
+        their latents as a guess of their partners'. It takes a search of
         seconds. Where the geometry itself is ambiguous (see ``alignment_report_``) it
         misleads.
 
