@@ -122,6 +122,7 @@ def test_verbosity_is_no_part_of_the_key(tmp_path, capsys):
     assert capsys.readouterr().err != ""
 
 
+@pytest.mark.slow
 def test_workers_wait_for_the_first(tmp_path, folder):
     memory = str(tmp_path / "m")
     arguments = {"x": 3, "folder": folder}

@@ -38,7 +38,15 @@ SCORERS = {
     for name in metrics.__all__
     if isinstance(getattr(metrics, name), LabelFreeScorer)
 }
-every = pytest.mark.parametrize("scorer", SCORERS.values(), ids=SCORERS)
+# those that take a second and more
+COSTLY = ("bits_per_spike_scorer", "circular_scorer")
+every = pytest.mark.parametrize(
+    "scorer",
+    [
+        pytest.param(scorer, id=name, marks=pytest.mark.slow if name in COSTLY else ())
+        for name, scorer in SCORERS.items()
+    ],
+)
 
 
 @pytest.fixture(scope="module")
@@ -251,6 +259,7 @@ def test_there_is_no_way_back_from_where_nobody_went(aligned, reaching):
 
 
 # -- in searches -----------------------------------------------------------------------
+@pytest.mark.slow
 def test_search_refits_on_a_label_free_score_while_r2_is_reported(reaching, settings):
     trials = Trials({"day0": reaching.source, "day1": reaching.adapt})
     y = np.concatenate([reaching.y_source, reaching.y_adapt])

@@ -77,6 +77,7 @@ def test_finished_cells_are_not_run_again(tmp_path, monkeypatch, capsys):
         main(["--output", str(path), "--seeds", "1"])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning")
 def test_runs_on_simulated_sessions(monkeypatch):
     model = SequentialVAE(max_iter=2, n_hidden=4)

@@ -15,6 +15,7 @@ from skerdiff.model_selection import TargetKFold
 distributed = pytest.importorskip("distributed", reason="extra skerdiff[distributed]")
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning"),
     # what Dask does with its own event loop and ports is not ours to judge
     pytest.mark.filterwarnings("ignore::DeprecationWarning:distributed"),
