@@ -39,6 +39,13 @@ class ScoringMixin:
             - ``activity``: X of the session as a 3-D array;
             - ``session``: how the session is read, aligned on the fly if it is new;
             - ``report``: its report.
+
+        Raises
+        ------
+        NotFittedError
+            If called before `fit`.
+        ValueError
+            For what `transform` raises.
         """
         check_is_fitted(self)
         if isinstance(X, Trials):
@@ -102,6 +109,7 @@ class ScoringMixin:
         return self._lead_back(X, self._session_of(X, name))
 
     def _lead_back(self, X, session):
+        _check_enough(X)
         back = copy(self)
         back.latent_model_ = copy(self.latent_model_)
         back.latent_model_.readin_ = session.readin
@@ -126,13 +134,13 @@ class ScoringMixin:
         -------
         coupling : ndarray of shape (n_source_trials, n_trials)
             Masses of trial pairs.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than four target trials.
         """
-        n_trials = len(comparison.coordinates_target)
-        if n_trials < MIN_TRIALS:
-            raise ValueError(
-                f"score needs at least {MIN_TRIALS} trials per session, got {n_trials} "
-                "sample(s)."
-            )
+        _check_enough(comparison.coordinates_target)
         return self._once(
             rigid_partners,
             A=comparison.coordinates,
@@ -164,3 +172,11 @@ class ScoringMixin:
             The score.
         """
         return agreement_scorer(self, X)
+
+
+def _check_enough(X):
+    if len(X) < MIN_TRIALS:
+        raise ValueError(
+            f"score needs at least {MIN_TRIALS} trials per session, got {len(X)} "
+            "sample(s)."
+        )

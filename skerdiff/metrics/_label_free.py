@@ -12,6 +12,7 @@ import numbers
 
 import numpy as np
 import ot
+from sklearn.metrics import r2_score
 from sklearn.utils import check_array, check_random_state
 
 from ..utils._similarity import assign_trials, fit_similarity
@@ -164,8 +165,9 @@ def pooled_r2(truth, guess):
     r2 : float
         R2.
     """
-    spread = np.sum((truth - truth.mean(0)) ** 2)
-    return float(1 - np.sum((truth - guess) ** 2) / spread) if spread > 0 else -np.inf
+    if not np.ptp(truth, axis=0).any():
+        return -np.inf
+    return r2_score(truth, guess, multioutput="variance_weighted")
 
 
 def partner_mean(Z, coupling, n_target_trials):

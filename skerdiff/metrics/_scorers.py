@@ -58,6 +58,13 @@ class LabelFreeScorer:
         -------
         score : float
             Higher is better.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If it does not hold exactly one aligner, or if X has too few trials.
         """
         aligner, before, after = find_aligner(estimator, repr(self))
         for step in before:

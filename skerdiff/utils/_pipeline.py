@@ -43,8 +43,9 @@ def find_aligner(estimator, purpose):
             f"method adapt), found {len(found)} among the steps "
             f"{[name for name, _ in steps]}."
         )
-    steps = [None if step == "passthrough" else step for _, step in steps]
-    before, after = steps[: found[0]], steps[found[0] + 1 :]
-    return steps[found[0]], *(
-        [step for step in part if step is not None] for part in (before, after)
+    (i,) = found
+    before, after = (
+        [step for _, step in part if step not in (None, "passthrough")]
+        for part in (steps[:i], steps[i + 1 :])
     )
+    return steps[i][1], before, after

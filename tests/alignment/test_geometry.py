@@ -20,10 +20,6 @@ from skerdiff.utils._similarity import (
 )
 
 
-def uniform(n):
-    return np.eye(n) / n
-
-
 def rotation(d, reflect, seed=0):
     Q = ortho_group.rvs(d, random_state=seed)
     if (np.linalg.det(Q) < 0) != reflect:

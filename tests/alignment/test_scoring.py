@@ -256,6 +256,8 @@ def test_there_is_no_way_back_from_where_nobody_went(aligned, reaching):
         aligned[0][0].adapt_back(reaching.third)
     with pytest.raises(NotFittedError):
         clone(aligned[0][0]).adapt_back(reaching.test)
+    with pytest.raises(ValueError, match="at least 4 trials per session, got 3"):
+        aligned[0][0].adapt_back(reaching.test[:3])
 
 
 # -- in searches -----------------------------------------------------------------------
