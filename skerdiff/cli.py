@@ -11,6 +11,9 @@ from sklearn.base import clone
 
 from . import __version__
 from .benchmark import METHODS, PAIRS, cross_day, load_pair, table
+from .benchmark._cli import add_commands
+from .benchmark._results import ResultsError
+from .benchmark._runner import RunError
 
 
 def _demo(args):
@@ -93,10 +96,14 @@ def main(argv=None):
         "--output", default="skerdiff_demo.png", help="picture to write, or 'none'"
     )
     demo.set_defaults(run=_demo)
+    benchmark = commands.add_parser(
+        "benchmark", help="compare methods: tables, figures, on your own sessions too"
+    )
+    add_commands(benchmark)
     args = parser.parse_args(argv)
     try:
         return args.run(args)
-    except (OSError, ImportError, ValueError) as error:
+    except (OSError, ImportError, ValueError, ResultsError, RunError) as error:
         print(f"skerdiff: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -1,9 +1,13 @@
-"""Warnings of skerdiff."""
+"""Warnings and errors of skerdiff."""
 
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
-__all__ = ["AmbiguousAlignmentWarning", "NewSessionWarning"]
+__all__ = [
+    "AmbiguousAlignmentWarning",
+    "ConfigurationError",
+    "NewSessionWarning",
+]
 
 
 class NewSessionWarning(UserWarning):
@@ -12,3 +16,7 @@ class NewSessionWarning(UserWarning):
 
 class AmbiguousAlignmentWarning(UserWarning):
     """A second, different alignment fits the target session nearly as well."""
+
+
+class ConfigurationError(ValueError):
+    """A benchmark's configuration holds something that it cannot run."""

@@ -17,106 +17,83 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 
-from ..alignment import (
-    ADANAligner,
-    CORALAligner,
-    CycleGANAligner,
-    DAFAligner,
-    DANNAligner,
-    ERDiffAligner,
-    GeometryAligner,
-    IdentityAligner,
-    JSDAligner,
-    MMDAligner,
-    NeuronMomentsAligner,
-    SASAAligner,
-    SinkhornAligner,
-)
-from ..datasets import load_motor_cortex, make_reaching_sessions
+from ..alignment import IdentityAligner
 from ..decoding import PerBinRegressor
-from ..diffusion import DiffusionPrior
 from ..exceptions import AmbiguousAlignmentWarning
 from ..metrics import behaviour_r2_score, behaviour_rmse
-
-PAIRS = ("synthetic", "mihi", "jango", "jango-back")
-
-
-def from_source(aligner):
-    """Let an aligner start from the source's read-in, with more and larger steps.
-
-    Parameters
-    ----------
-    aligner : aligner
-        Left as it is.
-
-    Returns
-    -------
-    aligner : aligner
-        Its clone, with a budget that makes up for the start: the same for all methods,
-        but for smaller steps where an adversary has to keep up.
-    """
-    aligner = clone(aligner).set_params(init="source")
-    known = aligner.get_params(deep=False)
-    if "max_steps" in known:
-        rate = 3e-4 if "adversary_learning_rate" in known else 1e-3
-        aligner.set_params(max_steps=300, patience=30, learning_rate=rate)
-    return aligner
+from ._methods import METHODS
+from ._sessions import make_split
 
 
-METHODS = {
-    "no adaptation": IdentityAligner(),
-    "geometry only": GeometryAligner(),
-    "ERDiff": ERDiffAligner(),
-    "ERDiff, source start": from_source(ERDiffAligner()),
-    "oracle": None,
-}
-# those of the paper and others one would try
-_OTHERS = {
-    "CORAL": CORALAligner(),
-    "JSDM": JSDAligner(),
-    "MMD": MMDAligner(),
-    "RDA-MMD": MMDAligner(recurrent=True),
-    "Sinkhorn": SinkhornAligner(),
-    "DANN": DANNAligner(),
-    "Cycle-GAN": CycleGANAligner(),
-    "ADAN": ADANAligner(),
-    "SASA": SASAAligner(),
-    "DAF": DAFAligner(),
-    "ERDiff w/o S": ERDiffAligner(prior=DiffusionPrior(spatial=False)),
-    "ERDiff w/o T": ERDiffAligner(prior=DiffusionPrior(temporal=False)),
-}
-BASELINES = {"neuron moments": NeuronMomentsAligner()}
-for _name, _aligner in _OTHERS.items():
-    BASELINES[_name] = _aligner
-    BASELINES[f"{_name}, source start"] = from_source(_aligner)
-
-
-def load_pair(name, seed=0, behaviour=None):
-    """Load a source and a target session, each shuffled by itself.
+def decode_across(split, aligner, seed=0, memory=None, n_components=None):
+    """Run one method on a pair of sessions.
 
     Parameters
     ----------
-    name : {"synthetic", "mihi", "jango", "jango-back"}
-        Synthetic reaches, or a published recording; ``"jango-back"`` goes from its
-        later day to the earlier one.
+    split : Split
+        The trials, see `make_split`.
+    aligner : aligner or None
+        The method; it is cloned. None stands for the within-target oracle.
     seed : int, default=0
-        Seed of the shuffling, and of the synthetic sessions themselves.
-    behaviour : str, default=None
-        What to decode, see `skerdiff.datasets.load_motor_cortex`.
+        Seed of all models.
+    memory : str, default=None
+        Cache of source models. Adapting is never cached.
+    n_components : int, default=None
+        Latent dims of the oracle; other methods have their own.
 
     Returns
     -------
-    data : Bunch
-        With ``trials``, ``y`` and ``direction``.
+    row : dict
+        ``r2``, ``rmse`` (in units of y), of trials in directions that were adapted to;
+        ``r2_absent`` of those in others, if there are any; ``fit_s``, ``adapt_s``;
+        ``ambiguous``; ``margin``, if the method has one; ``n_parameters_added``;
+        ``steps``, the one that was kept, and ``epoch_s``, seconds of one pass through
+        the target trials (0 for methods without gradient steps).
+    latents : dict of str to ndarray
+        Latents of the ``source`` (for the oracle, of the trials it learned from) and of
+        the scored ``target`` trials; and the ``guess`` of the latter's behaviour.
     """
-    if name == "synthetic":
-        return make_reaching_sessions(random_state=seed)
-    return load_motor_cortex(
-        name.removesuffix("-back"),
-        behaviour=behaviour,
-        source="day16" if name == "jango-back" else None,
-        random_state=seed,
-    )
+    oracle = aligner is None
+    aligner = clone(IdentityAligner(n_components=n_components) if oracle else aligner)
+    known = aligner.get_params(deep=False)
+    params = {"memory": memory, "random_state": seed}
+    aligner.set_params(**{k: v for k, v in params.items() if k in known})
+    first = split.train if oracle else split.source
+    start = perf_counter()
+    Z = aligner.fit_transform(*first)
+    decoder = PerBinRegressor(Ridge()).fit(Z, first[1])
+    fit_s = perf_counter() - start
+    if "memory" in known:
+        aligner.set_params(memory=None)
+    start = perf_counter()
+    target = split.target_name
+    ambiguous = not oracle and _adapt(aligner, split.train[0], target)
+    adapt_s = perf_counter() - start
+    X_test, y_test = split.test
+    session = aligner.source_ if oracle else target
+    Z_test = aligner.transform(X_test, session=session)
+    guess = decoder.predict(Z_test)
+    seen = split.present
+    report = getattr(aligner, "alignment_report_", {}).get(target, {})
+    speed = getattr(aligner, "steps_per_second_", {}).get(target, 0.0)
+    row = {
+        "r2": behaviour_r2_score(y_test[seen], guess[seen]),
+        "rmse": behaviour_rmse(y_test[seen], guess[seen]),
+        "fit_s": fit_s,
+        "adapt_s": adapt_s,
+        "ambiguous": bool(ambiguous),
+        "n_parameters_added": int(getattr(aligner, "n_parameters_added_", 0)),
+        "steps": int(report.get("n_steps", 0)),
+        "epoch_s": 0.0,
+    }
+    if speed:
+        n_trained = (1 - aligner.held_out) * len(split.train[0])
+        row["epoch_s"] = float(max(1, n_trained / aligner.batch_size) / speed)
+    if "margin" in report:
+        row["margin"] = float(report["margin"])
+    if not seen.all():
+        row["r2_absent"] = behaviour_r2_score(y_test[~seen], guess[~seen])
+    return row, {"source": Z, "target": Z_test, "guess": guess}
 
 
 def cross_day(data, seed=0, methods=METHODS, train_share=0.8, report=None):
@@ -138,56 +115,22 @@ def cross_day(data, seed=0, methods=METHODS, train_share=0.8, report=None):
     Returns
     -------
     rows : list of dict
-        Per method ``method``, ``r2``, ``rmse`` (in units of y), ``fit_s``, ``adapt_s``,
-        ``ambiguous``, ``n_parameters_added`` and ``steps_per_second`` (0 for methods
-        without gradient steps).
+        Per method ``method``, and what it did: ``r2``, ``rmse`` (in units of y),
+        ``fit_s``, ``adapt_s``, ``ambiguous`` and others.
     latents : dict of str to ndarray
         Latents of the scored target trials per method, and of the source.
     """
-    report = report or (lambda line: None)
-    trials, y = data.trials, data.y
-    source = trials.source
-    (target,) = [name for name in trials.names if name != source]
-    X, v = trials[source], y[trials.session == source]
-    X_new, v_new = trials[target], y[trials.session == target]
-    n_train = round(train_share * len(X_new))
+    split = make_split(data, seed, train_share=train_share)
     rows, latents = [], {}
     with tempfile.TemporaryDirectory() as memory:
         for name, aligner in methods.items():
-            report(name)
-            oracle = aligner is None
-            first = (X_new[:n_train], v_new[:n_train]) if oracle else (X, v)
-            aligner = clone(IdentityAligner() if oracle else aligner)
-            if not oracle:
-                aligner.set_params(memory=memory)
-            aligner.set_params(random_state=seed)
-            start = perf_counter()
-            Z = aligner.fit_transform(*first)
-            decoder = PerBinRegressor(Ridge()).fit(Z, first[1])
-            fit_s = perf_counter() - start
-            start = perf_counter()
-            ambiguous = not oracle and _adapt(aligner, X_new[:n_train], target)
-            adapt_s = perf_counter() - start
-            Z_new = aligner.transform(
-                X_new[n_train:], session=aligner.source_ if oracle else target
-            )
-            v_hat = decoder.predict(Z_new)
-            speed = getattr(aligner, "steps_per_second_", {}).get(target, 0.0)
-            rows.append(
-                {
-                    "method": name,
-                    "r2": behaviour_r2_score(v_new[n_train:], v_hat),
-                    "rmse": behaviour_rmse(v_new[n_train:], v_hat),
-                    "fit_s": fit_s,
-                    "adapt_s": adapt_s,
-                    "ambiguous": ambiguous,
-                    "n_parameters_added": aligner.n_parameters_added_,
-                    "steps_per_second": speed,
-                }
-            )
-            latents[name] = Z_new
-            if not oracle:
-                latents.setdefault("source", Z)
+            if report is not None:
+                report(name)
+            row, found = decode_across(split, aligner, seed, memory)
+            rows.append({"method": name} | row)
+            latents[name] = found["target"]
+            if aligner is not None:
+                latents.setdefault("source", found["source"])
     return rows, latents
 
 

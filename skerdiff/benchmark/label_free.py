@@ -35,7 +35,8 @@ from ..alignment import (
 )
 from ..decoding import PerBinRegressor
 from ..exceptions import AmbiguousAlignmentWarning
-from ._cross_day import PAIRS, from_source, load_pair
+from ._methods import from_source
+from ._sessions import PAIRS, load_pair
 
 SCORERS = {
     "agreement": metrics.agreement_scorer,

@@ -20,8 +20,8 @@ from ..diffusion import DiffusionPrior
 from ..diffusion._closed_form import fit_closed_forms
 from ..diffusion._denoiser import SpatioTemporalDenoiser
 from ..utils._torch import limit_threads
-from ._cross_day import PAIRS
 from ._published_denoiser import N_STEPS, alpha_bars, train_published
+from ._sessions import PAIRS
 from .prior_quality import source_latents
 
 SIZES = [(168, 14, 8), (672, 14, 8), (2688, 14, 8), (168, 28, 8), (168, 56, 8)]

@@ -26,7 +26,7 @@ from ..metrics import (
     two_sample_auc,
     value_distance,
 )
-from ._cross_day import PAIRS, load_pair
+from ._sessions import PAIRS, load_pair
 
 N_SAMPLES = 200
 

@@ -3,7 +3,12 @@
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
+from ._bernoulli import make_bernoulli_dynamics
 from ._motor_cortex import load_motor_cortex
 from ._reaching import make_reaching_sessions
 
-__all__ = ["load_motor_cortex", "make_reaching_sessions"]
+__all__ = [
+    "load_motor_cortex",
+    "make_bernoulli_dynamics",
+    "make_reaching_sessions",
+]

@@ -29,7 +29,7 @@ from skerdiff.alignment import (
     SinkhornAligner,
 )
 from skerdiff.alignment._coral import moment_map
-from skerdiff.benchmark._cross_day import from_source
+from skerdiff.benchmark._methods import from_source
 from skerdiff.utils import all_estimators
 from skerdiff.utils._random import derive_seed, numpy_generator
 from skerdiff.utils._similarity import relative_residual

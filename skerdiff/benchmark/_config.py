@@ -1,0 +1,293 @@
+"""What to run: configurations, checked before anything starts."""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+import difflib
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..exceptions import ConfigurationError
+from ._methods import BASELINES, GROUPS, METHODS, make_aligner
+from ._published_protocol import VARIANTS
+from ._sessions import PAIRS, SETTING
+
+FOLDER = Path(__file__).with_name("configs")
+
+# The kinds of experiment, and what their rows are when a configuration names none.
+KINDS = {
+    "decoding": GROUPS["main"],
+    "cost": GROUPS["all"],
+    "published protocol": list(VARIANTS),
+    "dynamics": GROUPS["main"],
+    "latents": ["no adaptation", "geometry only", "ERDiff"],
+    "equal time": ["ERDiff"],
+}
+OWN_METHODS = {"decoding", "cost", "dynamics", "latents"}
+BALANCED = {"name": "balanced"}
+_TOP = {"title", "description", "method", "experiment"}
+_EXPERIMENT = {
+    "name", "kind", "data", "behaviour", "methods", "seeds", "settings", "reference"
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One table: every method on all data in all settings with all seeds."""
+
+    name: str
+    kind: str
+    data: tuple
+    behaviour: str | None
+    methods: tuple
+    seeds: tuple
+    settings: tuple
+    reference: str | None
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What a run is made of."""
+
+    title: str
+    description: str
+    methods: dict  # name to description of those that are the user's own
+    experiments: tuple
+    path: Path
+
+    def cells(self):
+        """List what is to be run, one dict per result, in the order it is run in.
+
+        Seeds change faster than methods, so that workers rarely wait for the same
+        source model.
+        """
+        return [
+            {
+                "experiment": e.name,
+                "kind": e.kind,
+                "data": data,
+                "behaviour": e.behaviour,
+                "setting": setting,
+                "method": method,
+                "seed": seed,
+                "reference": e.reference,
+            }
+            for e in self.experiments
+            for setting in e.settings
+            for method in e.methods
+            for seed in e.seeds
+            for data in e.data
+        ]
+
+
+def ready_made():
+    """Paths of the configurations that come with the package, by name."""
+    return {path.stem: path for path in sorted(FOLDER.glob("*.toml"))}
+
+
+def read_configuration(source):
+    """Read a configuration and check all of it.
+
+    Parameters
+    ----------
+    source : path-like
+        Name of one that comes with the package, or the path of a TOML file.
+
+    Returns
+    -------
+    configuration : Configuration
+        What to run.
+
+    Raises
+    ------
+    OSError
+        If there is no such file.
+    ConfigurationError
+        If it is no TOML, or holds what is not known; all that is wrong is listed.
+    """
+    known = ready_made()
+    path = known.get(os.fspath(source), Path(source))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"There is no configuration {os.fspath(source)!r}: no file of that name, "
+            f"and those that come with skerdiff are {list(known)}."
+        ) from error
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path} is no TOML: {error}") from error
+    faults = []
+    configuration = _check(content, path, faults)
+    if faults:
+        raise ConfigurationError(
+            f"{path} cannot be run:" + "".join(f"\n- {fault}" for fault in faults)
+        )
+    return configuration
+
+
+def _check(content, path, faults):
+    _known_keys(content, _TOP, "", faults)
+    own = content.get("method", {})
+    if not isinstance(own, dict):
+        faults.append("method must be tables, [method.NAME], one per method.")
+        own = {}
+    for name, description in own.items():
+        if name in METHODS or name in BASELINES or name in GROUPS:
+            faults.append(f"method {name!r} is there already; choose another name.")
+            continue
+        try:
+            make_aligner(description)
+        except ConfigurationError as error:
+            faults.append(f"method {name!r}: {error}")
+    experiments = content.get("experiment")
+    if not isinstance(experiments, list) or not experiments:
+        faults.append("there is nothing to run: add a table [[experiment]].")
+        experiments = []
+    found = []
+    for i, table in enumerate(experiments):
+        if not isinstance(table, dict):
+            faults.append(f"experiment {i + 1} must be a table [[experiment]].")
+            continue
+        found.append(_check_experiment(table, i, own, path, faults))
+    names = [e.name for e in found]
+    for name in {name for name in names if names.count(name) > 1}:
+        faults.append(f"{names.count(name)} experiments are called {name!r}.")
+    texts = []
+    for key, default in (("title", path.stem), ("description", "")):
+        texts.append(_typed(content, key, str, default, "", faults))
+    return Configuration(*texts, own, tuple(found), path)
+
+
+def _check_experiment(table, i, own, path, faults):
+    name = _typed(table, "name", str, f"experiment {i + 1}", "", faults)
+    where = f"experiment {name!r}: "
+    _known_keys(table, _EXPERIMENT, where, faults)
+    kind = _typed(table, "kind", str, "decoding", where, faults)
+    if kind not in KINDS:
+        faults.append(f"{where}kind {kind!r} is not known{_near(kind, KINDS)}")
+        kind = "decoding"
+    methods = _check_methods(table, kind, own, where, faults)
+    reference = _typed(table, "reference", str, None, where, faults)
+    if reference is not None and reference not in methods:
+        faults.append(f"{where}reference {reference!r} is not among its methods.")
+    return Experiment(
+        name=name,
+        kind=kind,
+        data=_check_data(table, kind, path, where, faults),
+        behaviour=_typed(table, "behaviour", str, None, where, faults),
+        methods=methods,
+        seeds=_check_seeds(table.get("seeds", 5), where, faults),
+        settings=_check_settings(table, where, faults),
+        reference=reference,
+    )
+
+
+def _check_methods(table, kind, own, where, faults):
+    names = _names(table, "methods", KINDS[kind], where, faults)
+    known = list(KINDS[kind])
+    if kind in OWN_METHODS:
+        names = [n for name in names for n in GROUPS.get(name, [name])]
+        known = [*METHODS, *BASELINES, *own]
+    for name in names:
+        if name not in known:
+            faults.append(
+                f"{where}method {name!r} is not known{_near(name, [*known, *GROUPS])}"
+            )
+    return tuple(dict.fromkeys(names))
+
+
+def _check_data(table, kind, path, where, faults):
+    if kind == "dynamics":
+        if "data" in table:
+            faults.append(f"{where}kind 'dynamics' simulates its data; remove data.")
+        return ("bernoulli",)
+    found = []
+    for name in _names(table, "data", [], where, faults):
+        if name.endswith(".npz"):
+            file = (path.parent / name).resolve()
+            if not file.exists():
+                faults.append(f"{where}data {name!r}: there is no file {file}.")
+            name = str(file)
+        elif name not in PAIRS:
+            faults.append(
+                f"{where}data {name!r} is not known{_near(name, PAIRS)} Your own "
+                "sessions are named by the path of an .npz file."
+            )
+        found.append(name)
+    if not found:
+        faults.append(f"{where}name its data, for example data = ['synthetic'].")
+    return tuple(dict.fromkeys(found))
+
+
+def _check_seeds(seeds, where, faults):
+    if isinstance(seeds, int) and not isinstance(seeds, bool) and seeds > 0:
+        return tuple(range(seeds))
+    whole = isinstance(seeds, list) and seeds and all(type(s) is int for s in seeds)
+    if not whole or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        faults.append(
+            f"{where}seeds must be how many, or a list of different whole numbers, got "
+            f"{seeds!r}."
+        )
+        return (0,)
+    return tuple(seeds)
+
+
+def _check_settings(table, where, faults):
+    settings = table.get("settings", [BALANCED])
+    tables = isinstance(settings, list) and all(isinstance(s, dict) for s in settings)
+    if not tables or not settings:
+        faults.append(f"{where}settings must be a list of tables, got {settings!r}.")
+        return (BALANCED,)
+    for setting in settings:
+        name = setting.get("name")
+        if not isinstance(name, str):
+            faults.append(f"{where}the setting {setting!r} has no name.")
+            continue
+        here = f"{where}setting {name!r}: "
+        _known_keys(setting, {"name", *SETTING}, here, faults)
+        for key, (kind, least) in SETTING.items():
+            value = _typed(setting, key, kind, None, here, faults)
+            if value is not None and least is not None and value < least:
+                faults.append(f"{here}{key} must be at least {least}, got {value!r}.")
+    names = [setting.get("name") for setting in settings]
+    if len(set(names)) < len(names):
+        faults.append(f"{where}two settings share a name: {names}.")
+    return tuple(settings)
+
+
+def _known_keys(table, known, where, faults):
+    for key in table:
+        if key not in known:
+            faults.append(f"{where}{key!r} is no key{_near(key, known)}")
+
+
+def _typed(table, key, kind, default, where, faults):
+    value = table.get(key, default)
+    if value is default:
+        return value
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        faults.append(f"{where}{key} must be of type {kind.__name__}, got {value!r}.")
+        return default
+    return value
+
+
+def _names(table, key, default, where, faults):
+    names = table.get(key, default)
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+        faults.append(f"{where}{key} must be a list of names, got {names!r}.")
+        return list(default)
+    return names
+
+
+def _near(name, known):
+    known = [str(k) for k in known]
+    close = difflib.get_close_matches(str(name), known, n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known are {sorted(known)}."

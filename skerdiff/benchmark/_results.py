@@ -1,0 +1,126 @@
+"""Results on disk: one JSON line per finished cell, whatever happens."""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+import json
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+FILE = "results.jsonl"
+
+
+class ResultsError(RuntimeError):
+    """Results that cannot be read or written."""
+
+
+def results_file(path):
+    """Path of the results in a folder, or of a file of results itself."""
+    path = Path(path)
+    return path / FILE if path.is_dir() else path
+
+
+def read_results(path):
+    """Read finished cells.
+
+    A last line that a killed run left half written is passed over.
+
+    Parameters
+    ----------
+    path : path-like
+        A folder of results, or a file of them.
+
+    Returns
+    -------
+    lines : list of dict
+        One per cell: the last one written of those with the same key.
+
+    Raises
+    ------
+    OSError
+        If there are no results.
+    ResultsError
+        If a line before the last is no JSON object with a key.
+    """
+    file = results_file(path)
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"There are no results at {path}: expected a folder with {FILE}, or such a "
+            "file. `skerdiff benchmark run` writes one."
+        ) from error
+    lines = {}
+    whole = content[: content.rfind(b"\n") + 1]
+    for number, text in enumerate(whole.splitlines(), 1):
+        try:
+            line = json.loads(text)
+            lines.pop(line["key"], None)
+            lines[line["key"]] = line
+        except (ValueError, KeyError, TypeError) as error:
+            raise ResultsError(
+                f"{file}, line {number}, is damaged: it is no JSON object of a "
+                "finished cell. Remove that line to run the cell again."
+            ) from error
+    return list(lines.values())
+
+
+@contextmanager
+def open_results(folder, fresh=False):
+    """Open the results of a folder for appending; no other run may do so meanwhile.
+
+    Parameters
+    ----------
+    folder : path-like
+        The folder; it is made if need be.
+    fresh : bool, default=False
+        Whether to start with no results; those that are there get another name.
+
+    Yields
+    ------
+    append : callable
+        Writes a dict as one line, which is on the disk when it returns.
+
+    Raises
+    ------
+    ResultsError
+        If another run has the folder open, or if a line cannot be written: then the
+        file is as it was.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(folder / ".lock").acquire(timeout=0)
+    except Timeout as error:
+        raise ResultsError(
+            f"Another run is writing to {folder}. Wait for it, or give another "
+            "--output."
+        ) from error
+    with lock:
+        if fresh and (folder / FILE).exists():
+            number = len(list(folder.glob("results-*.jsonl"))) + 1
+            os.replace(folder / FILE, folder / f"results-{number}.jsonl")
+        with open(folder / FILE, "a+b", buffering=0) as file:
+            file.seek(0)
+            content = file.read()
+            file.truncate(content.rfind(b"\n") + 1)  # what a killed run left
+
+            def append(line):
+                text = json.dumps(line, allow_nan=True).encode() + b"\n"
+                before = file.seek(0, os.SEEK_END)
+                try:
+                    if file.write(text) < len(text):
+                        raise OSError("only a part of the line could be written")
+                    os.fsync(file.fileno())
+                except OSError as error:
+                    file.truncate(before)
+                    raise ResultsError(
+                        f"A result could not be written to {file.name}: {error}. The "
+                        "results before it are safe. Make room and run the same "
+                        "command again: it goes on from there."
+                    ) from error
+
+            yield append

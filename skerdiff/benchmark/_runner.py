@@ -1,0 +1,282 @@
+"""Run what a configuration lists: in parallel, with progress, and resumable."""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+import atexit
+import shutil
+import tempfile
+import time
+import traceback
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
+from functools import cache, partial
+from pathlib import Path
+
+import joblib
+from joblib import Parallel, delayed, parallel_config
+
+from ..utils._torch import limit_threads
+from ._experiments import content_of, run_cell
+from ._provenance import made_by
+from ._results import open_results, read_results
+
+BACKENDS = ("loky", "dask")
+ERRORS = "errors.log"
+# what is timed runs alone, one cell after the other
+TIMED = ("cost", "equal time")
+
+
+class RunError(RuntimeError):
+    """A run that could not go on; what it had finished is kept."""
+
+
+def run(
+    configuration, folder, *, n_jobs=1, backend="loky", scheduler=None, fresh=False
+):
+    """Run all cells of a configuration that the folder does not hold yet.
+
+    Parameters
+    ----------
+    configuration : Configuration
+        What to run.
+    folder : path-like
+        Where results go, one JSON line per cell as soon as it is finished.
+    n_jobs : int, default=1
+        Cells to run at a time; -1 for as many as there are cores. Results do not depend
+        on it: every cell keeps to one thread.
+    backend : {"loky", "dask"}, default="loky"
+        Processes on this machine, or Dask workers.
+    scheduler : str, default=None
+        Address of a Dask scheduler; None starts a cluster of `n_jobs` workers here.
+    fresh : bool, default=False
+        Whether to set results aside that the folder holds, and start anew.
+
+    Returns
+    -------
+    n_failed : int
+        Cells that raised an error. They are listed and run again the next time.
+
+    Raises
+    ------
+    RunError
+        If a worker died or the scheduler cannot be reached.
+    ResultsError
+        If results cannot be read or written.
+    """
+    folder = Path(folder)
+    say = partial(print, flush=True)
+    with open_results(folder, fresh) as append:
+        return _run(configuration, folder, append, say, n_jobs, backend, scheduler)
+
+
+def _run(configuration, folder, append, say, n_jobs, backend, scheduler):
+    own = configuration.methods
+    cells = [
+        {"index": i, "content": content_of(cell, own)} | cell
+        for i, cell in enumerate(configuration.cells())
+    ]
+    for cell in cells:
+        cell["key"] = joblib.hash(
+            [cell[k] for k in ("experiment", "setting", "method", "data", "content")]
+        )
+    known = read_results(folder)
+    finished = {line["key"] for line in known}
+    by_content = {line["content"]: line for line in known}
+    _warn_of_other_code(known, cells, say)
+    n_done = sum(cell["key"] in finished for cell in cells)
+    if n_done:
+        say(f"{n_done} of {len(cells)} results are there already.")
+    todo = [cell for cell in cells if cell["key"] not in finished]
+    waiting = {}
+    for cell in todo:
+        waiting.setdefault(cell["content"], []).append(cell)
+    progress = _Progress(len(cells), n_done, say)
+
+    def keep(cell, result, seconds, facts):
+        line = cell | {"result": result, "seconds": seconds, "made_by": facts}
+        line["finished"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        append(line)
+        progress.finished(cell, result)
+
+    for content in [c for c in waiting if c in by_content]:
+        line = by_content[content]
+        for cell in waiting.pop(content):
+            keep(cell, line["result"], line["seconds"], line["made_by"])
+    first = [group[0] for group in waiting.values()]
+    alone = [cell for cell in first if cell["kind"] in TIMED]
+    together = [cell for cell in first if cell["kind"] not in TIMED]
+    memory = str(folder / "cache")
+    n_failed = 0
+    for part, jobs in ((together, n_jobs), (alone, 1)):
+        if not part:
+            continue
+        for cell, outcome in _outcomes(part, own, memory, jobs, backend, scheduler):
+            group = waiting[cell["content"]]
+            if "error" in outcome:
+                n_failed += len(group)
+                progress.failed(cell, outcome["error"])
+                _log_error(folder, cell, outcome)
+                continue
+            for member in group:
+                keep(member, outcome["result"], outcome["seconds"], outcome["made_by"])
+    if n_failed:
+        say(
+            f"{n_failed} results are missing: see {folder / ERRORS}. The same command "
+            "runs them again."
+        )
+    else:
+        shutil.rmtree(memory, ignore_errors=True)
+    return n_failed
+
+
+def _outcomes(cells, own, memory, n_jobs, backend, scheduler):
+    """Yield (cell, outcome) as cells finish."""
+    try:
+        with ExitStack() as stack:
+            if n_jobs == 1 and backend == "loky":
+                for cell in cells:
+                    yield cell, run_task(cell, own, memory)[1]
+                return
+            n_jobs = stack.enter_context(_workers(n_jobs, backend, scheduler))
+            parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
+            found = parallel(delayed(run_task)(cell, own, memory) for cell in cells)
+            by_key = {cell["key"]: cell for cell in cells}
+            for key, outcome in found:
+                yield by_key[key], outcome
+    except BrokenProcessPool as error:
+        raise RunError(_death(error)) from error
+    except Exception as error:
+        if type(error).__name__ == "KilledWorker":  # of distributed, which is optional
+            raise RunError(_death(error)) from error
+        raise
+
+
+def _death(error):
+    return (
+        "A worker died, perhaps for want of memory: fewer --jobs need less. What was "
+        "finished is safe; the same command goes on from there. "
+        f"({type(error).__name__}: {str(error).strip().splitlines()[0]})"
+    )
+
+
+@contextmanager
+def _workers(n_jobs, backend, scheduler):
+    """Set joblib up; give the number of jobs."""
+    if backend == "loky":
+        with parallel_config("loky", inner_max_num_threads=1):
+            yield n_jobs
+        return
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise ImportError(
+            "--backend dask needs Dask. Install it with: "
+            "pip install 'skerdiff[distributed]'"
+        ) from error
+    with ExitStack() as stack:
+        if scheduler is None:
+            n_workers = joblib.cpu_count() if n_jobs == -1 else n_jobs
+            cluster = LocalCluster(
+                n_workers=n_workers, threads_per_worker=1, dashboard_address=None
+            )
+            scheduler = stack.enter_context(cluster)
+        try:
+            client = stack.enter_context(Client(scheduler, timeout="20s"))
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"No Dask scheduler answers at {scheduler!r}: {error}. Start one with "
+                "`dask scheduler`, workers with `dask worker ADDRESS --nthreads 1`, "
+                "and give its address to --scheduler."
+            ) from error
+        n_workers = sum(client.nthreads().values())
+        if n_workers == 0:
+            raise RunError(
+                f"The Dask scheduler at {scheduler!r} has no workers. Start some with "
+                "`dask worker ADDRESS --nthreads 1`."
+            )
+        with parallel_config("dask"):
+            yield n_workers if n_jobs == -1 else n_jobs
+
+
+def run_task(cell, own, memory):
+    """Run a cell on one thread; an error becomes a part of what is returned."""
+    start = time.perf_counter()
+    try:
+        with limit_threads(1):
+            result = run_cell(cell, own, _memory_here(memory))
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        return cell["key"], {"error": text, "traceback": traceback.format_exc()}
+    seconds = time.perf_counter() - start
+    return cell["key"], {"result": result, "seconds": seconds, "made_by": made_by()}
+
+
+def _memory_here(memory):
+    """Cache of source models: the run's or, on another machine, one of its own."""
+    return memory if Path(memory).parent.is_dir() else _scratch()
+
+
+@cache
+def _scratch():
+    folder = tempfile.mkdtemp(prefix="skerdiff-benchmark-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _log_error(folder, cell, outcome):
+    with open(folder / ERRORS, "a", encoding="utf-8") as file:
+        file.write(f"{name_of(cell)}\n{outcome['traceback']}\n")
+
+
+def _warn_of_other_code(known, cells, say):
+    keys = {cell["key"] for cell in cells}
+    mine = [line for line in known if line["key"] in keys]
+    other = [line for line in mine if line["made_by"]["code"] != made_by()["code"]]
+    if other:
+        revisions = sorted({str(line["made_by"]["revision"]) for line in other})
+        say(
+            f"{len(other)} of the results were made by other code (revision "
+            f"{', '.join(revisions)}). They are kept; --fresh runs all again."
+        )
+
+
+def name_of(cell):
+    """Say which cell it is."""
+    parts = [cell["experiment"], Path(cell["data"]).name]
+    if cell["setting"]["name"] != "balanced":
+        parts.append(cell["setting"]["name"])
+    return ", ".join([*parts, f"seed {cell['seed']}", cell["method"]])
+
+
+class _Progress:
+    """Say what is finished and how long the rest will take."""
+
+    def __init__(self, n_cells, n_done, say):
+        self.n_cells, self.n_done, self.say = n_cells, n_done, say
+        self.n_before, self.start = n_done, time.perf_counter()
+
+    def finished(self, cell, result):
+        """Note a result."""
+        self._step(cell, f"R2 {result['r2']:.3f}")
+
+    def failed(self, cell, error):
+        """Note an error."""
+        self._step(cell, f"FAILED, {error}")
+
+    def _step(self, cell, what):
+        self.n_done += 1
+        rate = (time.perf_counter() - self.start) / (self.n_done - self.n_before)
+        left = rate * (self.n_cells - self.n_done)
+        self.say(
+            f"[{self.n_done}/{self.n_cells}] {name_of(cell)}: {what} "
+            f"({_duration(left)} left)"
+        )
+
+
+def _duration(seconds):
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

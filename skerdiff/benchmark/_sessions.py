@@ -1,0 +1,281 @@
+"""Pairs of sessions to align, and the settings in which they are unkind."""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.utils import Bunch
+
+from ..datasets import load_motor_cortex, make_reaching_sessions
+from ..exceptions import ConfigurationError
+from ..trials import Trials
+from ..utils._random import derive_seed, numpy_generator
+
+PAIRS = ("synthetic", "mihi", "jango", "jango-back")
+# First bin of the movement. Mihi's trials are cut at its onset, Jango's five bins
+# before; the simulated reaction time is 0.24 of 20 bins.
+ONSET = {"synthetic": 5, "mihi": 0, "jango": 5, "jango-back": 5}
+TRAIN_SHARE = 0.8
+
+# what a setting may hold: its type, and the smallest value
+SIMULATION = {
+    "turnover": (float, 0),
+    "gain": (float, 0),
+    "tuning_rotation": (float, None),
+}
+MODEL = {"n_components": (int, 1), "noise_scale": (float, 0)}
+TRIALS = {
+    "target_trials": (int, 4),
+    "target_directions": (int, 1),
+    "source_directions": (int, 1),
+    "spread": (bool, None),
+    "target_skew": (bool, None),
+    "source_skew": (bool, None),
+    "bins_after_onset": (int, 2),
+    "halves": (bool, None),
+}
+SETTING = TRIALS | MODEL | SIMULATION
+
+
+def load_pair(name, seed=0, behaviour=None, **simulation):
+    """Load a source and a target session, each shuffled by itself.
+
+    Parameters
+    ----------
+    name : {"synthetic", "mihi", "jango", "jango-back"} or path-like
+        Synthetic reaches, or a published recording; ``"jango-back"`` goes from its
+        later day to the earlier one. Or your own sessions, a file ``*.npz`` with the
+        arrays ``source`` and ``target`` (n_trials, n_bins, n_neurons),
+        ``source_behaviour`` and ``target_behaviour`` (n_trials, n_bins, n_outputs), and
+        if there are any ``source_direction`` and ``target_direction`` (n_trials,),
+        whole numbers that go around the circle, and ``onset``, the first bin of the
+        movement (0 by default).
+    seed : int, default=0
+        Seed of the shuffling, and of the synthetic sessions themselves.
+    behaviour : str, default=None
+        What to decode, see `skerdiff.datasets.load_motor_cortex`.
+    **simulation : dict
+        More parameters of `skerdiff.datasets.make_reaching_sessions`.
+
+    Returns
+    -------
+    data : Bunch
+        With ``trials``, ``y``, ``direction`` (None if unknown) and ``onset``.
+
+    Raises
+    ------
+    OSError
+        If there is no such file.
+    ConfigurationError
+        If a file does not hold these arrays, or for a name that is not known.
+    """
+    name = str(name)
+    if simulation and name != "synthetic":
+        raise ConfigurationError(
+            f"{', '.join(simulation)} can be set for data 'synthetic' only, not for "
+            f"{name!r}."
+        )
+    if name == "synthetic":
+        data = make_reaching_sessions(random_state=seed, **simulation)
+    elif name in PAIRS:
+        data = load_motor_cortex(
+            name.removesuffix("-back"),
+            behaviour=behaviour,
+            source="day16" if name == "jango-back" else None,
+            random_state=seed,
+        )
+    elif name.endswith(".npz"):
+        return read_pair(name, seed)
+    else:
+        raise ConfigurationError(
+            f"data {name!r} is not known. Choose one of {list(PAIRS)}, or give the "
+            "path of an .npz file."
+        )
+    data.onset = ONSET[name]
+    return data
+
+
+def read_pair(path, seed):
+    """Read a user's own sessions, see `load_pair`; shuffle each by itself."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    except FileNotFoundError:
+        raise
+    except (ValueError, OSError) as error:
+        raise ConfigurationError(
+            f"{path} is no .npz file of arrays: {error}"
+        ) from error
+    sides = ("source", "target")
+    needed = [*sides, *(f"{side}_behaviour" for side in sides)]
+    missing = [key for key in needed if key not in arrays]
+    if missing:
+        raise ConfigurationError(
+            f"{path} lacks {missing}; it holds {list(arrays)}. Needed are {needed}; "
+            "source_direction, target_direction and onset are optional."
+        )
+    rng = numpy_generator(derive_seed(seed, "shuffle"))
+    counts, y, direction = {}, [], []
+    for side in sides:
+        X, v = arrays[side], arrays[f"{side}_behaviour"]
+        if X.ndim != 3 or v.ndim != 3 or X.shape[:2] != v.shape[:2]:
+            raise ConfigurationError(
+                f"{path}: {side} must be (n_trials, n_bins, n_neurons) and "
+                f"{side}_behaviour (n_trials, n_bins, n_outputs), got {X.shape} and "
+                f"{v.shape}."
+            )
+        order = rng.permutation(len(X))
+        counts[side] = X[order].astype(np.float64)
+        y.append(v[order].astype(np.float64))
+        towards = arrays.get(f"{side}_direction")
+        if towards is not None:
+            if towards.shape != (len(X),):
+                raise ConfigurationError(
+                    f"{path}: {side}_direction must have one entry for each of the "
+                    f"{len(X)} trials, got shape {towards.shape}."
+                )
+            direction.append(towards[order])
+    return Bunch(
+        trials=Trials(counts, source="source"),
+        y=np.concatenate(y),
+        direction=np.concatenate(direction) if len(direction) == 2 else None,
+        onset=int(arrays.get("onset", 0)),
+    )
+
+
+@dataclass
+class Split:
+    """Trials of two sessions as a method gets them."""
+
+    source: tuple  # X (n, n_bins, n_neurons) and y (n, n_bins, n_outputs)
+    train: tuple  # of the target; y is for the oracle alone
+    test: tuple
+    source_name: str
+    target_name: str
+    source_direction: np.ndarray | None  # (n,)
+    target_direction: np.ndarray | None  # of the trials of `train`, then of `test`
+    present: np.ndarray  # (n_test,), whether adapted trials hold that direction
+
+
+def make_split(data, seed=0, setting=None, train_share=TRAIN_SHARE):
+    """Split two sessions into what is learned from, adapted to and scored.
+
+    Parameters
+    ----------
+    data : Bunch
+        Two sessions, see `load_pair`.
+    seed : int, default=0
+        Which directions a setting leaves out, and how halves are drawn.
+    setting : dict, default=None
+        How the sessions are unkind: ``target_trials``, how many trials to adapt to;
+        ``target_directions`` and ``source_directions``, how many directions are left,
+        neighbours or, with ``spread``, evenly spread; ``target_skew`` and
+        ``source_skew``, three neighbouring directions full, the rest a quarter;
+        ``bins_after_onset``, how many bins from the onset of the movement on;
+        ``halves``, disjoint halves of the source session, trials and neurons, in place
+        of the two sessions. Other keys are left alone.
+    train_share : float, default=0.8
+        Share of the target trials to adapt on; the others are scored.
+
+    Returns
+    -------
+    split : Split
+        The trials.
+
+    Raises
+    ------
+    ConfigurationError
+        If a setting asks for directions, bins or trials that the data do not have.
+    """
+    setting = {} if setting is None else setting
+    trials, y, direction = data.trials, data.y, data.direction
+    source_name = trials.source
+    (target_name,) = [name for name in trials.names if name != source_name]
+    sides = []
+    for name in (source_name, target_name):
+        mine = trials.session == name
+        towards = None if direction is None else direction[mine]
+        sides.append([trials[name], y[mine], towards])
+    if setting.get("halves"):
+        sides = _halves(sides[0], seed)
+    source, target = sides
+    n_bins = setting.get("bins_after_onset")
+    if n_bins is not None:
+        window = slice(data.onset, data.onset + n_bins)
+        if window.stop > source[0].shape[1]:
+            raise ConfigurationError(
+                f"bins_after_onset={n_bins} reaches beyond the trials: they have "
+                f"{source[0].shape[1]} bins, and movement starts in bin {data.onset}."
+            )
+        for side in (source, target):
+            side[:2] = side[0][:, window], side[1][:, window]
+    source = _choose(source, setting, "source", seed)
+    n_train = round(train_share * len(target[0]))
+    test = [part if part is None else part[n_train:] for part in target]
+    train = [part if part is None else part[:n_train] for part in target]
+    train = _choose(train, setting, "target", seed)
+    n_trials = setting.get("target_trials")
+    if n_trials is not None:
+        if n_trials > len(train[0]):
+            raise ConfigurationError(
+                f"target_trials={n_trials}, but there are {len(train[0])} to adapt to."
+            )
+        train = [part if part is None else part[:n_trials] for part in train]
+    present = np.ones(len(test[0]), dtype=bool)
+    if "target_directions" in setting:
+        present = np.isin(test[2], train[2])
+    if target[2] is not None:
+        target[2] = np.concatenate([train[2], test[2]])
+    return Split(
+        tuple(source[:2]),
+        tuple(train[:2]),
+        tuple(test[:2]),
+        source_name,
+        target_name,
+        source[2],
+        target[2],
+        present,
+    )
+
+
+def _halves(side, seed):
+    """Two sessions of other trials and other neurons, from one."""
+    rng = numpy_generator(derive_seed(seed, "halves"))
+    X, y, direction = side
+    found = []
+    neurons = np.array_split(rng.permutation(X.shape[2]), 2)
+    for rows, columns in zip(np.array_split(rng.permutation(len(X)), 2), neurons):
+        towards = None if direction is None else direction[rows]
+        found.append([X[rows][:, :, np.sort(columns)], y[rows], towards])
+    return found
+
+
+def _choose(side, setting, name, seed):
+    """Leave out trials by direction."""
+    n_kept, skewed = setting.get(f"{name}_directions"), setting.get(f"{name}_skew")
+    if n_kept is None and not skewed:
+        return side
+    direction = side[2]
+    if direction is None:
+        raise ConfigurationError(
+            f"{name}_directions and {name}_skew need the direction of every trial, "
+            "which these data do not hold."
+        )
+    known = np.roll(np.unique(direction), -(seed % len(np.unique(direction))))
+    used = np.ones(len(direction), dtype=bool)
+    if n_kept is not None:
+        if n_kept > len(known):
+            raise ConfigurationError(
+                f"{name}_directions={n_kept}, but the data have {len(known)}."
+            )
+        order = np.arange(n_kept)
+        if setting.get("spread"):
+            order = order * len(known) // n_kept
+        used &= np.isin(direction, known[order])
+    if skewed:
+        for k in known[3:]:
+            rows = np.flatnonzero(direction == k)
+            used[rows[-(-len(rows) // 4) :]] = False
+    return [part[used] for part in side]
