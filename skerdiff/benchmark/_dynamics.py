@@ -12,6 +12,7 @@ the true ones.
 import numpy as np
 from scipy.optimize import minimize
 
+from ..datasets._bernoulli import find_fixed_points
 from ..utils._bernoulli import divergence, log_density, mean
 
 CENTRES = np.stack(np.meshgrid(*[np.linspace(0, 1, 5)] * 2), -1).reshape(-1, 2)
@@ -43,7 +44,7 @@ def negative_log_likelihood(dynamics, Z):
     return float(-found.sum((1, 2)).mean())
 
 
-def fit_dynamics(Z, step, ridge=1e-2):
+def fit_dynamics(Z, step, ridge=1e-4):
     """Fit continuous Bernoulli dynamics to trajectories, by maximum likelihood.
 
     The natural parameter of the draw is linear in radial basis functions of the state;
@@ -55,7 +56,7 @@ def fit_dynamics(Z, step, ridge=1e-2):
         Trajectories.
     step : float
         Share of its way to the draw that the state goes per bin.
-    ridge : float, default=1e-2
+    ridge : float, default=1e-4
         Penalty of squared weights, per draw.
 
     Returns
@@ -106,6 +107,31 @@ def dynamics_divergence(dynamics, weights, Z):
     states = Z[:, :-1].reshape(-1, 2)
     fitted = fitted_natural_parameter(weights, states)
     return float(divergence(dynamics.natural_parameter(states), fitted).sum(1).mean())
+
+
+def fixed_point_error(dynamics, weights):
+    """Mean distance from the true stable fixed points to the nearest fitted ones.
+
+    Parameters
+    ----------
+    dynamics : BernoulliDynamics
+        The true dynamics.
+    weights : ndarray of shape (n_features, 2)
+        Fitted ones, see `fit_dynamics`.
+
+    Returns
+    -------
+    distance : float
+        In units of the latents, whose square has sides of 1; 1 where none was found.
+    """
+    true, stable = dynamics.fixed_points()
+    found, kept = find_fixed_points(
+        lambda Z: fitted_velocity(weights, Z, dynamics.step)
+    )
+    if not kept.any():
+        return 1.0
+    distance = np.linalg.norm(true[stable][:, None] - found[kept], axis=-1)
+    return float(distance.min(1).mean())
 
 
 def _features(states):

@@ -14,7 +14,12 @@ from sklearn.decomposition import PCA
 from ..datasets import make_bernoulli_dynamics
 from ..exceptions import ConfigurationError
 from ._cross_day import decode_across
-from ._dynamics import dynamics_divergence, fit_dynamics, negative_log_likelihood
+from ._dynamics import (
+    dynamics_divergence,
+    fit_dynamics,
+    fixed_point_error,
+    negative_log_likelihood,
+)
 from ._equal_time import equal_time
 from ._methods import BASELINES, METHODS, make_aligner
 from ._published_protocol import published_protocol
@@ -128,9 +133,10 @@ def _equal_time(cell, own_methods, memory):
 
 def _dynamics(cell, own_methods, memory):
     seed = cell["seed"]
-    data = make_bernoulli_dynamics(random_state=seed)
+    # as many target trials to adapt to as source trials, and as many to judge by
+    data = make_bernoulli_dynamics(n_trials=[200, 400], random_state=seed)
     data.direction, data.onset = None, 0
-    split = make_split(data, seed, cell["setting"])
+    split = make_split(data, seed, cell["setting"], train_share=0.5)
     row, found = decode_across(split, _aligner(cell, own_methods), seed, memory)
     dynamics, true = data.dynamics, split.test[1]
     weights = fit_dynamics(found["guess"], dynamics.step)
@@ -140,6 +146,8 @@ def _dynamics(cell, own_methods, memory):
         "true_nll": negative_log_likelihood(dynamics, true),
         "kl": dynamics_divergence(dynamics, weights, true),
         "true_kl": dynamics_divergence(dynamics, reference, true),
+        "fixed_points": fixed_point_error(dynamics, weights),
+        "true_fixed_points": fixed_point_error(dynamics, reference),
         "weights": np.round(weights, 5).tolist(),
     }
 

@@ -10,7 +10,6 @@ from ._dynamics import fitted_velocity
 from ._tables import by_seed, group, slug
 
 FLOOR = -1.0  # R2 below is drawn here
-MAX_LINES = 8
 
 
 def figures_of(experiment, lines, plt):
@@ -64,14 +63,14 @@ def _settings(title, lines, plt):
     settings = list(group(lines, "setting"))
     methods = group(lines, "method")
     fig, ax = plt.subplots(
-        figsize=(1.5 + 0.75 * len(settings), 4.2), layout="constrained"
+        figsize=(2.5 + 0.75 * len(settings), 4.2), layout="constrained"
     )
     places = np.arange(len(settings))
-    for i, (method, mine) in enumerate(list(methods.items())):
+    for i, (method, mine) in enumerate(methods.items()):
         found = group(mine, "setting")
         r2 = [list(by_seed(found.get(s, []), "r2").values()) for s in settings]
         mean = [np.mean(v) if v else np.nan for v in r2]
-        shift = 0.6 * (i / max(1, len(methods) - 1) - 0.5)
+        shift = 0.6 * ((i + 0.5) / len(methods) - 0.5)
         low = [np.mean(v) - min(v) if v else np.nan for v in r2]
         high = [max(v) - np.mean(v) if v else np.nan for v in r2]
         ax.errorbar(

@@ -24,6 +24,7 @@ from ..alignment import (
 )
 from ..diffusion import DiffusionPrior
 from ..exceptions import ConfigurationError
+from ..latent import SequentialVAE
 
 SOURCE_START = ", source start"
 
@@ -126,7 +127,14 @@ def make_aligner(description):
         raise ConfigurationError(
             f"aligner {name!r} is no aligner: it has no method adapt."
         )
+    # parameters of models that are left at their default, prior__n_blocks say
+    for model, default in (("latent_model", SequentialVAE), ("prior", DiffusionPrior)):
+        nested = any(key.startswith(f"{model}__") for key in params)
+        if nested and getattr(aligner, model, default) is None:
+            aligner.set_params(**{model: default()})
     try:
-        return aligner.set_params(**params)
+        aligner.set_params(**params)
+        getattr(aligner, "_validate_params", lambda: None)()
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"aligner {name!r}: {error}") from error
+    return aligner

@@ -9,7 +9,7 @@ import tempfile
 import time
 import traceback
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
 
@@ -46,9 +46,10 @@ def run(
         Cells to run at a time; -1 for as many as there are cores. Results do not depend
         on it: every cell keeps to one thread.
     backend : {"loky", "dask"}, default="loky"
-        Processes on this machine, or Dask workers.
+        Processes on this machine, by joblib, or Dask workers.
     scheduler : str, default=None
-        Address of a Dask scheduler; None starts a cluster of `n_jobs` workers here.
+        Address of a Dask scheduler, whose workers are all used; None starts a cluster
+        of `n_jobs` workers here.
     fresh : bool, default=False
         Whether to set results aside that the folder holds, and start anew.
 
@@ -132,43 +133,34 @@ def _run(configuration, folder, append, say, n_jobs, backend, scheduler):
 
 def _outcomes(cells, own, memory, n_jobs, backend, scheduler):
     """Yield (cell, outcome) as cells finish."""
+    by_key = {cell["key"]: cell for cell in cells}
+    if backend == "dask":
+        found = _on_dask(cells, own, memory, n_jobs, scheduler)
+    elif n_jobs == 1:
+        found = (run_task(cell, own, memory) for cell in cells)
+    else:
+        found = _on_processes(cells, own, memory, n_jobs)
+    for key, outcome in found:
+        yield by_key[key], outcome
+
+
+def _on_processes(cells, own, memory, n_jobs):
     try:
-        with ExitStack() as stack:
-            if n_jobs == 1 and backend == "loky":
-                for cell in cells:
-                    yield cell, run_task(cell, own, memory)[1]
-                return
-            n_jobs = stack.enter_context(_workers(n_jobs, backend, scheduler))
-            parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
-            found = parallel(delayed(run_task)(cell, own, memory) for cell in cells)
-            by_key = {cell["key"]: cell for cell in cells}
-            for key, outcome in found:
-                yield by_key[key], outcome
-    except BrokenProcessPool as error:
-        raise RunError(_death(error)) from error
-    except Exception as error:
-        if type(error).__name__ == "KilledWorker":  # of distributed, which is optional
-            raise RunError(_death(error)) from error
-        raise
-
-
-def _death(error):
-    return (
-        "A worker died, perhaps for want of memory: fewer --jobs need less. What was "
-        "finished is safe; the same command goes on from there. "
-        f"({type(error).__name__}: {str(error).strip().splitlines()[0]})"
-    )
-
-
-@contextmanager
-def _workers(n_jobs, backend, scheduler):
-    """Set joblib up; give the number of jobs."""
-    if backend == "loky":
         with parallel_config("loky", inner_max_num_threads=1):
-            yield n_jobs
-        return
+            parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
+            yield from parallel(delayed(run_task)(cell, own, memory) for cell in cells)
+    except BrokenProcessPool as error:
+        raise RunError(
+            "A worker died, perhaps for want of memory: fewer --jobs need less. What "
+            "was finished is safe; the same command goes on from there. "
+            f"({type(error).__name__})"
+        ) from error
+
+
+def _on_dask(cells, own, memory, n_jobs, scheduler):
+    """Hand cells to Dask itself: joblib's backend never returns if a worker dies."""
     try:
-        from distributed import Client, LocalCluster
+        from distributed import Client, LocalCluster, as_completed
     except ImportError as error:
         raise ImportError(
             "--backend dask needs Dask. Install it with: "
@@ -177,10 +169,11 @@ def _workers(n_jobs, backend, scheduler):
     with ExitStack() as stack:
         if scheduler is None:
             n_workers = joblib.cpu_count() if n_jobs == -1 else n_jobs
-            cluster = LocalCluster(
-                n_workers=n_workers, threads_per_worker=1, dashboard_address=None
+            scheduler = stack.enter_context(
+                LocalCluster(
+                    n_workers=n_workers, threads_per_worker=1, dashboard_address=None
+                )
             )
-            scheduler = stack.enter_context(cluster)
         try:
             client = stack.enter_context(Client(scheduler, timeout="20s"))
         except (OSError, ValueError) as error:
@@ -189,14 +182,28 @@ def _workers(n_jobs, backend, scheduler):
                 "`dask scheduler`, workers with `dask worker ADDRESS --nthreads 1`, "
                 "and give its address to --scheduler."
             ) from error
-        n_workers = sum(client.nthreads().values())
-        if n_workers == 0:
+        if not client.nthreads():
             raise RunError(
                 f"The Dask scheduler at {scheduler!r} has no workers. Start some with "
                 "`dask worker ADDRESS --nthreads 1`."
             )
-        with parallel_config("dask"):
-            yield n_workers if n_jobs == -1 else n_jobs
+        futures = {
+            client.submit(
+                run_task, cell, own, memory, key=cell["key"], pure=False
+            ): cell
+            for cell in cells
+        }
+        try:
+            for future in as_completed(futures):
+                error = future.exception()
+                if error is None:
+                    yield future.result()
+                    continue
+                # a cell that kills every worker it is given to; others go on
+                text = f"a worker died ({type(error).__name__}: {error})"
+                yield futures[future]["key"], {"error": text, "traceback": text}
+        finally:
+            client.cancel(list(futures))
 
 
 def run_task(cell, own, memory):

@@ -1,0 +1,107 @@
+"""Configurations: what is read, and what is refused."""
+
+import numpy as np
+import pytest
+
+from skerdiff.benchmark._config import read_configuration, ready_made
+from skerdiff.benchmark._methods import BASELINES, METHODS, make_aligner
+from skerdiff.exceptions import ConfigurationError
+
+GOOD = """
+title = "Mine"
+[method."short ERDiff"]
+aligner = "ERDiffAligner"
+max_steps = 7
+prior__n_blocks = 1
+[[experiment]]
+name = "one"
+data = ["synthetic", "mine.npz"]
+methods = ["short ERDiff", "oracle"]
+seeds = [3, 5]
+settings = [{ name = "few", target_trials = 8 }, { name = "wide", n_components = 12 }]
+"""
+
+
+def write(folder, text, name="mine.toml"):
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", ready_made())
+def test_ready_made_configurations_can_be_run(name):
+    configuration = read_configuration(name)
+    assert configuration.title and configuration.description
+    cells = configuration.cells()
+    assert cells
+    names = {(c["experiment"], str(c["setting"]), c["method"]) for c in cells}
+    assert len(names) > 0
+
+
+def test_table_1_holds_every_method_from_both_starts_on_both_recordings():
+    cells = read_configuration("table1").cells()
+    mine = [cell for cell in cells if cell["experiment"] == "table 1"]
+    assert {c["method"] for c in mine} == set(METHODS) | set(BASELINES)
+    assert {c["data"] for c in mine} == {"mihi", "jango"}
+    assert {c["seed"] for c in mine} >= set(range(5))
+    assert len(mine) == len(METHODS | BASELINES) * 2 * 5
+
+
+def test_a_configuration_of_ones_own(tmp_path):
+    np.savez(tmp_path / "mine.npz", source=np.zeros((2, 2, 2)))
+    configuration = read_configuration(write(tmp_path, GOOD))
+    cells = configuration.cells()
+    assert len(cells) == 2 * 2 * 2 * 2
+    assert {c["seed"] for c in cells} == {3, 5}
+    assert {c["data"] for c in cells} == {"synthetic", str(tmp_path / "mine.npz")}
+    aligner = make_aligner(configuration.methods["short ERDiff"])
+    assert aligner.max_steps == 7 and aligner.prior.n_blocks == 1
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (("seeds = [3, 5]", "sedes = 3"), "'sedes' is no key; did you mean 'seeds'"),
+        (("seeds = [3, 5]", "seeds = 0"), "seeds must be how many"),
+        (("seeds = [3, 5]", "seeds = [1, 1]"), "seeds must be how many"),
+        (("seeds = [3, 5]", "seeds = true"), "seeds must be how many"),
+        (('"oracle"]', '"orcale"]'), "'orcale' is not known; did you mean 'oracle'"),
+        (('"synthetic"', '"mihy"'), "'mihy' is not known; did you mean 'mihi'"),
+        (("mine.npz", "gone.npz"), "there is no file .*gone.npz"),
+        (("target_trials = 8", "target_trails = 8"), "did you mean 'target_trials'"),
+        (("target_trials = 8", "target_trials = 2"), "must be at least 4, got 2"),
+        (("target_trials = 8", "target_trials = 8.5"), "must be of type int, got 8.5"),
+        (('name = "few", ', ""), "has no name"),
+        (('"few"', '"wide"'), "two settings share a name"),
+        (("max_steps = 7", "max_stops = 7"), "Invalid parameter 'max_stops'"),
+        (("max_steps = 7", "max_steps = -1"), "'max_steps' .* must be an int in"),
+        (("prior__n_blocks", "prior__n_block"), "Invalid parameter 'n_block'"),
+        (("ERDiffAligner", "ERDifAligner"), "aligner 'ERDifAligner' cannot be made"),
+        (("ERDiffAligner", "json:JSONDecoder"), "it has no method adapt"),
+        (('"short ERDiff"]\na', '"oracle"]\na'), "'oracle' is there already"),
+        (('name = "one"', 'kind = "decodin"'), "did you mean 'decoding'"),
+        (('name = "one"', 'reference = "DANN"'), "reference 'DANN' is not among"),
+        (('title = "Mine"', "title = 3"), "title must be of type str"),
+        (("[[experiment]]", "[experiment]"), "add a table"),
+        (('data = ["synthetic", "mine.npz"]', ""), "name its data"),
+        (('data = ["synthetic", "mine.npz"]', 'data = "mihi"'), "a list of names"),
+        (('title = "Mine"', "title = "), "is no TOML"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path, change, message):
+    np.savez(tmp_path / "mine.npz", source=np.zeros((2, 2, 2)))
+    assert change[0] in GOOD
+    with pytest.raises(ConfigurationError, match=message):
+        read_configuration(write(tmp_path, GOOD.replace(*change)))
+
+
+def test_all_that_is_wrong_is_said_at_once(tmp_path):
+    text = '[[experiment]]\ndata = ["x"]\nmethods = ["y"]\nseeds = -1\n'
+    with pytest.raises(ConfigurationError) as caught:
+        read_configuration(write(tmp_path, text))
+    assert str(caught.value).count("\n- ") == 3
+
+
+def test_no_such_configuration():
+    with pytest.raises(FileNotFoundError, match="those that come with skerdiff.*smoke"):
+        read_configuration("smoek")

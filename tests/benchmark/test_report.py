@@ -1,0 +1,241 @@
+"""Reports show what the results hold."""
+
+import csv
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from docutils.core import publish_doctree
+from docutils.nodes import entry, row
+
+from skerdiff.benchmark._report import cells_csv, compare, load, write_report
+from skerdiff.benchmark._results import FILE
+from skerdiff.benchmark._tables import Table, difference, slug, summary, tables_of
+
+METHODS = {"no adaptation": -0.3, "geometry only": 0.8, "ERDiff": 0.85, "oracle": 0.9}
+
+
+def line(index=0, result=None, **cell):
+    cell = {
+        "index": index,
+        "experiment": "one",
+        "kind": "decoding",
+        "data": "mihi",
+        "behaviour": None,
+        "setting": {"name": "balanced"},
+        "method": "ERDiff",
+        "seed": 0,
+        "reference": None,
+    } | cell
+    result = {
+        "r2": 0.5, "rmse": 0.1, "adapt_s": 1.0, "epoch_s": 0.1, "steps": 3,
+        "n_parameters_added": 2000, "ambiguous": False,
+    } | (result or {})  # fmt: skip
+    facts = {
+        "versions": {"python": "3"}, "revision": "abc", "code": "d", "system": "s",
+        "processor": "p", "n_cores": 2,
+    }  # fmt: skip
+    key = json.dumps([cell[k] for k in sorted(cell) if k != "index"])
+    return cell | {"key": key, "content": key, "result": result, "seconds": 2.0,
+                   "made_by": facts}  # fmt: skip
+
+
+def decoding_lines(n_seeds=5, shift=0.0, **cell):
+    rng = np.random.default_rng(0)
+    return [
+        line(
+            10 * i + seed,
+            {"r2": r2 + 0.01 * rng.standard_normal() + shift},
+            method=method,
+            seed=seed,
+            **cell,
+        )  # fmt: skip
+        for i, (method, r2) in enumerate(METHODS.items())
+        for seed in range(n_seeds)
+    ]
+
+
+def write(folder, lines):
+    folder.mkdir(exist_ok=True)
+    (folder / FILE).write_text("".join(json.dumps(one) + "\n" for one in lines))
+    return folder
+
+
+def cells_of(rst):
+    """Text of the cells of a table of reStructuredText."""
+    rows = publish_doctree(rst).findall(row)
+    return [[cell.astext() for cell in one.findall(entry)] for one in rows]
+
+
+def test_the_table_of_methods_says_what_the_results_say():
+    lines = decoding_lines()
+    (table,) = tables_of("one", lines)
+    found = dict(zip(table.header, next(r for r in table.rows if r[0] == "ERDiff")))
+    r2 = np.array([e["result"]["r2"] for e in lines if e["method"] == "ERDiff"])
+    base = np.array(
+        [e["result"]["r2"] for e in lines if e["method"] == "geometry only"]
+    )
+    expected = f"{r2.mean():.2f} ± {r2.std(ddof=1):.2f} [{r2.min():.2f}]"
+    assert found["R2"] == expected
+    gain = found["R2 less geometry only"]
+    assert gain.startswith(f"{(r2 - base).mean():+.3f} [")
+    low, high = map(float, re.findall(r"[+-]\d\.\d+", gain)[1:])
+    assert low < (r2 - base).mean() < high
+    assert found["rank"] == "2.0"
+
+
+def test_published_figures_stand_in_a_column_of_their_own():
+    lines = decoding_lines() + [
+        line(100 + i, method=method)
+        for i, method in enumerate(
+            ["ERDiff, source start", "DANN, source start", "DAF"]
+        )
+    ]
+    (table,) = tables_of("one", lines)
+    published = {r[0]: r[-1] for r in table.rows}
+    assert table.header[-1] == "published R2, %"
+    # the published start is that from the source, where both were run
+    assert published["ERDiff, source start"] == "18.81 ± 2.24"
+    assert published["ERDiff"] == "" and published["oracle"] == ""
+    assert published["DAF"] == "-6.37 ± 3.72"
+    assert not any("18.81" in cell for r in table.rows for cell in r[:-1])
+    (other,) = tables_of("one", decoding_lines(data="jango"))
+    assert "published" not in " ".join(other.header)
+
+
+def test_several_settings_make_a_table_of_settings_by_methods():
+    lines = decoding_lines() + decoding_lines(
+        setting={"name": "few", "target_trials": 8}, shift=-0.2
+    )
+    for one in lines[-3:]:
+        one["result"]["r2_absent"] = 0.25
+    tables = tables_of("one", lines)
+    assert [t.name for t in tables] == ["one-mihi", "one-mihi-absent"]
+    assert [r[0] for r in tables[0].rows] == ["balanced", "few"]
+    assert tables[0].header == ["setting", *METHODS]
+    assert tables[1].rows[0][-1].startswith("0.25")
+
+
+def test_a_table_is_the_same_in_all_its_forms():
+    lines = decoding_lines()
+    (table,) = tables_of("one", lines)
+    expected = [table.header, *table.rows]
+    assert list(csv.reader(io.StringIO(table.csv()))) == expected
+    assert cells_of(table.rst()) == expected
+    page = table.html()
+    for text in ("geometry only", table.rows[2][1], table.title):
+        assert text in page
+
+
+def test_html_is_escaped():
+    page = Table("x", "<b>", ["a & b"], [["<script>"]], ["<i>"]).html()
+    assert "<script>" not in page and "&lt;script&gt;" in page and "a &amp; b" in page
+
+
+@pytest.mark.parametrize(
+    "kind, result, expected",
+    [
+        ("cost", {}, ["2.0K", "8", "100", "1.0 (1.0)"]),
+        (
+            "dynamics",
+            {"nll": 3.0, "kl": 0.1, "true_nll": 2.0, "true_kl": 0.01,
+             "fixed_points": 0.2, "true_fixed_points": 0.1,
+             "weights": np.zeros((26, 2)).tolist()},
+            ["3.00", "0.10", "0.20", "true latents", "2.00", "0.01"],
+        ),
+        (
+            "equal time",
+            {"published_r2_at_equal_time": -0.4, "published_best_r2": 0.1,
+             "published_s": 25.0, "reached": False, "ratio": 25.0},
+            ["-0.400", "0.100", "no", "> 25"],
+        ),
+    ],
+)  # fmt: skip
+def test_tables_of_other_kinds(kind, result, expected, tmp_path):
+    lines = [line(kind=kind, result=result)]
+    tables = tables_of("one", lines)
+    cells = [cell for table in tables for r in table.rows for cell in r]
+    assert set(expected) <= set(cells)
+    write_report([write(tmp_path / "in", lines)], tmp_path / "out")
+
+
+def test_the_published_protocol_is_compared_with_the_honest_one():
+    lines = [
+        line(
+            i,
+            {"r2": r2 + 0.01 * seed},
+            kind="published protocol",
+            method=name,
+            seed=seed,
+        )
+        for i, (name, r2) in enumerate([("as published", 0.5), ("honest", -0.2)])
+        for seed in range(3)
+    ]
+    (table,) = tables_of("one", lines)
+    assert table.rows[0][-1].startswith("+0.700")
+    assert table.rows[1][-1] == ""
+    assert "best epoch by labels" in table.rows[0][1]
+
+
+def test_the_page_stands_alone_and_names_its_origin(tmp_path):
+    lines = decoding_lines() + decoding_lines(experiment="two", setting={"name": "few"})
+    lines += decoding_lines(experiment="two")
+    lines += [
+        line(
+            kind="latents",
+            experiment="three",
+            result={
+                "source_paths": {"0": [[0, 0, 0], [1, 1, 1]]},
+                "target_paths": {"0": [[0, 0, 0], [1, 1, 2]]},
+            },
+        )
+    ]
+    page = write_report([write(tmp_path / "in", lines)], tmp_path / "out", "A <title>")
+    text = page.read_text(encoding="utf-8")
+    assert "A &lt;title&gt;" in text and "labels are used for the score alone" in text
+    assert not re.search(r"(src|href)=['\"](?!data:)", text)
+    assert text.count("data:image/png;base64,") == 3
+    assert "abc" in text and "2 cores" in text
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names >= {"one-mihi.rst", "one-mihi.csv", "one-mihi.png", "cells.csv"}
+    assert not [name for name in names if name.endswith(".part")]
+
+
+def test_reports_of_equal_results_are_equal_but_for_time(tmp_path):
+    lines = decoding_lines()
+    pages = []
+    for name, shift in (("a", 0), ("b", 3)):
+        for one in lines:
+            one["seconds"] += shift
+            one["result"]["adapt_s"] += shift
+        lines = lines[::-1]  # finished in another order
+        page = write_report([write(tmp_path / name, lines)], tmp_path / name / "report")
+        pages.append(page.read_bytes())
+    assert pages[0] == pages[1]
+    assert "adapt_s" not in cells_csv(load([tmp_path / "a"]))
+
+
+def test_two_runs_are_compared_by_seed(tmp_path):
+    a = write(tmp_path / "a", decoding_lines())
+    b = write(tmp_path / "b", decoding_lines(n_seeds=4, shift=0.1))
+    table = compare(a, b)
+    assert len(table.rows) == len(METHODS)
+    for found in (dict(zip(table.header, r)) for r in table.rows):
+        assert found["seeds"] == "4"
+        assert found["B less A"] != "" and found["time B / A"] == "1.00"
+    # the noise of the first method's first seeds is the same in both
+    assert dict(zip(table.header, table.rows[0]))["B less A"] == "+0.1000"
+    with pytest.raises(ValueError, match="share no result"):
+        compare(a, write(tmp_path / "c", decoding_lines(data="jango")))
+
+
+def test_texts():
+    assert summary([0.5]) == "0.50"
+    assert summary([0.5, 0.7]) == "0.60 ± 0.14 [0.50]"
+    assert summary([0.5, 0.7], worst=max).endswith("[0.70]")
+    assert summary([]) == ""
+    assert difference({0: 1.0}, {0: 0.5}) == "+0.500"
+    assert difference({0: 1.0}, {}) == ""
+    assert slug("My data/one.npz") == "one-npz"
