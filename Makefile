@@ -20,11 +20,11 @@ DEV := .venv/.installed-dev
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 # `make -j demo test`: the demo must not run while the other installs.
-DEV_GOALS := $(filter test test-slow lint format doc examples,$(MAKECMDGOALS))
+DEV_GOALS := $(filter test test-slow lint format doc examples speed,$(MAKECMDGOALS))
 DEMO_ENV := $(if $(DEV_GOALS),$(DEV),$(RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format doc examples clean
+.PHONY: help demo test test-slow lint format doc examples speed clean
 
 help:
 	@echo "make demo       align two sessions and print the decoding scores"
@@ -34,6 +34,7 @@ help:
 	@echo "make format     let ruff lay out the code"
 	@echo "make doc        the documentation, examples not run"
 	@echo "make examples   the documentation, with every example run"
+	@echo "make speed      whether anything has become slower than the stored ratios"
 	@echo "make clean      remove the environment and everything built"
 
 # A stamp says that an install ran to its end. Each install first removes the stamps,
@@ -82,7 +83,7 @@ format: $(DEV)
 	$(BIN)/ruff format .
 
 # The generated pages are made afresh, or a page of something removed would stay.
-SPHINX = rm -rf doc/generated doc/auto_examples && MPLBACKEND=Agg \
+SPHINX = rm -rf doc/generated doc/auto_examples doc/benchmark_tables && MPLBACKEND=Agg \
 	$(BIN)/python -m sphinx -W --keep-going -b html
 
 doc: $(DEV)
@@ -92,7 +93,10 @@ doc: $(DEV)
 examples: $(DEV) $(filter doc,$(MAKECMDGOALS))
 	export OMP_NUM_THREADS=1; $(SPHINX) -D plot_gallery=1 doc doc/_build/html
 
+speed: $(DEV)
+	$(BIN)/python -m skerdiff.benchmark.speed
+
 clean:
-	rm -rf .venv build *.egg-info doc/_build doc/generated doc/auto_examples \
+	rm -rf .venv build *.egg-info doc/_build doc/generated doc/auto_examples doc/benchmark_tables \
 	.pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

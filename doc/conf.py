@@ -5,6 +5,8 @@ import tomllib
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
+from skerdiff.benchmark._report import write_report
+
 project = "skerdiff"
 author = "The skerdiff developers"
 copyright = "2026, The skerdiff developers"
@@ -24,7 +26,7 @@ extlinks = {
     "arxiv": ("https://arxiv.org/abs/%s", "arXiv:%s"),
 }
 # No intersphinx: the build needs no network.
-exclude_patterns = ["_build", "_templates"]
+exclude_patterns = ["_build", "_templates", "benchmark_tables", "results"]
 templates_path = ["_templates"]
 default_role = "literal"  # `name` in a docstring, as in scikit-learn
 
@@ -72,5 +74,12 @@ def skip_members_of_scikit_learn(app, what, name, obj, skip, options):
     return True if module.split(".")[0] == "sklearn" else None
 
 
+def write_benchmark_tables(app):
+    """Draw the tables and figures of results, which pages include."""
+    here = Path(__file__).parent
+    write_report(sorted(here.glob("results/*.jsonl")), here / "benchmark_tables")
+
+
 def setup(app):
+    app.connect("builder-inited", write_benchmark_tables)
     app.connect("autodoc-skip-member", skip_members_of_scikit_learn)

@@ -89,9 +89,12 @@ def tables_of(experiment, lines):
         At least one.
     """
     found = []
+    kind, one_setting = lines[0]["kind"], len(group(lines, "setting")) == 1
+    if kind == "decoding" and one_setting and len(group(lines, "data")) > 1:
+        found.append(_by_data(slug(experiment), experiment, lines))
     for data, mine in group(lines, "data").items():
         of = f"{slug(experiment)}-{slug(data)}"
-        found += KINDS[lines[0]["kind"]](of, f"{experiment}: {data}", mine)
+        found += KINDS[kind](of, f"{experiment}: {data}", mine)
     return found
 
 
@@ -181,6 +184,17 @@ def _published_r2(method, measured):
     if method + SOURCE_START in measured:
         return ""
     return R2_PERCENT.get(method.removesuffix(SOURCE_START), "")
+
+
+def _by_data(name, title, lines):
+    data, found = group(lines, "data"), group(lines, "method", "data")
+    rows = [
+        [method]
+        + [summary(by_seed(found.get((method, d), []), "r2").values()) for d in data]
+        for method in group(lines, "method")
+    ]
+    notes = [_seeds_note(lines), "R2 of decoded behaviour on held-out target trials."]
+    return Table(name, f"{title}: all data", ["method", *data], rows, notes)
 
 
 def _matrix(name, title, lines, settings):
