@@ -1,4 +1,4 @@
-"""Are the true dynamics still there after alignment?
+"""Judge whether the true dynamics are still there after alignment.
 
 On `skerdiff.datasets.make_bernoulli_dynamics` the true latents and their dynamics are
 known. The decoder of the source's true latents reads the target's aligned latents; what
