@@ -62,6 +62,7 @@ plot_formats = ["png"]
 html_theme = "pydata_sphinx_theme"
 html_title = "skerdiff"
 html_show_sourcelink = False
+html_sidebars = {"**": []}  # the pages are few: the navigation at the top holds them
 html_theme_options = {"show_prev_next": False, "navigation_with_keys": False}
 
 

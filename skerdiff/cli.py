@@ -11,9 +11,7 @@ from sklearn.base import clone
 
 from . import __version__
 from .benchmark import METHODS, PAIRS, cross_day, load_pair, table
-from .benchmark._cli import add_commands
-from .benchmark._results import ResultsError
-from .benchmark._runner import RunError
+from .benchmark._cli import add_commands, run_command
 
 
 def _demo(args):
@@ -100,15 +98,7 @@ def main(argv=None):
         "benchmark", help="compare methods: tables, figures, on your own sessions too"
     )
     add_commands(benchmark)
-    args = parser.parse_args(argv)
-    try:
-        return args.run(args)
-    except (OSError, ImportError, ValueError, ResultsError, RunError) as error:
-        print(f"skerdiff: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("skerdiff: interrupted", file=sys.stderr)
-        return 130
+    return run_command(parser.parse_args(argv))
 
 
 if __name__ == "__main__":

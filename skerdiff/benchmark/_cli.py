@@ -102,6 +102,34 @@ def add_commands(parser):
     command.set_defaults(run=_compare)
 
 
+def run_command(args):
+    """Run what was parsed; say an error in one line.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        With `run`, the command.
+
+    Returns
+    -------
+    code : int
+        Exit status.
+    """
+    try:
+        return args.run(args)
+    except (OSError, ImportError, ValueError, ResultsError, RunError) as error:
+        print(f"skerdiff: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("skerdiff: interrupted", file=sys.stderr)
+        if args.run is _run:
+            print(
+                "What was finished is kept; the same command goes on from there.",
+                file=sys.stderr,
+            )
+        return 130
+
+
 def main(argv=None):
     """Run a command of the benchmark.
 
@@ -117,16 +145,4 @@ def main(argv=None):
     """
     parser = argparse.ArgumentParser(prog="skerdiff benchmark")
     add_commands(parser)
-    args = parser.parse_args(argv)
-    try:
-        return args.run(args)
-    except (OSError, ImportError, ValueError, ResultsError, RunError) as error:
-        print(f"skerdiff: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(
-            "skerdiff: interrupted; what was finished is kept, and the same command "
-            "goes on from there.",
-            file=sys.stderr,
-        )
-        return 130
+    return run_command(parser.parse_args(argv))
