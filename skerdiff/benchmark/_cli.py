@@ -45,7 +45,8 @@ def _list(args):
 
 
 def _report(args):
-    folder = args.output or Path(args.results[0]) / "report"
+    first = Path(args.results[0])
+    folder = args.output or (first if first.is_dir() else first.parent) / "report"
     print(f"Report: {write_report(args.results, folder)}")
     return 0
 

@@ -9,24 +9,40 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..datasets._motor_cortex import BEHAVIOURS
 from ..exceptions import ConfigurationError
 from ._methods import BASELINES, GROUPS, METHODS, make_aligner
 from ._published_protocol import VARIANTS
-from ._sessions import PAIRS, SETTING
+from ._sessions import MODEL, PAIRS, SETTING, SIMULATION, TRIALS, read_pair
+from ._tables import slug
 
 FOLDER = Path(__file__).with_name("configs")
 
-# The kinds of experiment, and what their rows are when a configuration names none.
+
+@dataclass(frozen=True)
+class Kind:
+    """What an experiment of a kind may hold."""
+
+    methods: tuple  # where a configuration names none
+    settings: frozenset  # keys
+    any_method: bool = True
+    simulates: bool = False  # its own data
+
+
+_ALL = frozenset(SETTING)
 KINDS = {
-    "decoding": GROUPS["main"],
-    "cost": GROUPS["all"],
-    "published protocol": list(VARIANTS),
-    "dynamics": GROUPS["main"],
-    "latents": ["no adaptation", "geometry only", "ERDiff"],
-    "equal time": ["ERDiff"],
+    "decoding": Kind(GROUPS["main"], _ALL),
+    "cost": Kind(GROUPS["all"], _ALL),
+    "published protocol": Kind(tuple(VARIANTS), frozenset(TRIALS), any_method=False),
+    "dynamics": Kind(
+        GROUPS["main"], frozenset({"target_trials", *MODEL}), simulates=True
+    ),
+    "latents": Kind(("no adaptation", "geometry only", "ERDiff"), _ALL),
+    "equal time": Kind(("ERDiff",), frozenset(TRIALS), any_method=False),
 }
-OWN_METHODS = {"decoding", "cost", "dynamics", "latents"}
 BALANCED = {"name": "balanced"}
+MAX_SEED = 2**32 - 1
+RESERVED = ("cells", "index")  # files of a report
 _TOP = {"title", "description", "method", "experiment"}
 _EXPERIMENT = {
     "name", "kind", "data", "behaviour", "methods", "seeds", "settings", "reference"
@@ -39,7 +55,7 @@ class Experiment:
 
     name: str
     kind: str
-    data: tuple
+    data: dict  # name to path, None for those that come with skerdiff
     behaviour: str | None
     methods: tuple
     seeds: tuple
@@ -68,6 +84,7 @@ class Configuration:
                 "experiment": e.name,
                 "kind": e.kind,
                 "data": data,
+                "file": file,
                 "behaviour": e.behaviour,
                 "setting": setting,
                 "method": method,
@@ -78,7 +95,7 @@ class Configuration:
             for setting in e.settings
             for method in e.methods
             for seed in e.seeds
-            for data in e.data
+            for data, file in e.data.items()
         ]
 
 
@@ -139,8 +156,10 @@ def _check(content, path, faults):
         if name in METHODS or name in BASELINES or name in GROUPS:
             faults.append(f"method {name!r} is there already; choose another name.")
             continue
+        if isinstance(description, dict):
+            own[name] = {"folder": str(path.parent.resolve()), **description}
         try:
-            make_aligner(description)
+            make_aligner(own[name])
         except ConfigurationError as error:
             faults.append(f"method {name!r}: {error}")
     experiments = content.get("experiment")
@@ -153,9 +172,13 @@ def _check(content, path, faults):
             faults.append(f"experiment {i + 1} must be a table [[experiment]].")
             continue
         found.append(_check_experiment(table, i, own, path, faults))
-    names = [e.name for e in found]
-    for name in {name for name in names if names.count(name) > 1}:
-        faults.append(f"{names.count(name)} experiments are called {name!r}.")
+    names = [slug(e.name) for e in found]
+    for e, name in zip(found, names):
+        if names.count(name) > 1 or name in RESERVED or not name:
+            faults.append(
+                f"experiment {e.name!r} needs another name: its files would be called "
+                f"{name!r}, as others are."
+            )
     texts = []
     for key, default in (("title", path.stem), ("description", "")):
         texts.append(_typed(content, key, str, default, "", faults))
@@ -163,8 +186,8 @@ def _check(content, path, faults):
 
 
 def _check_experiment(table, i, own, path, faults):
-    name = _typed(table, "name", str, f"experiment {i + 1}", "", faults)
-    where = f"experiment {name!r}: "
+    name_of = _typed(table, "name", str, f"experiment {i + 1}", "", faults)
+    where = f"experiment {name_of!r}: "
     _known_keys(table, _EXPERIMENT, where, faults)
     kind = _typed(table, "kind", str, "decoding", where, faults)
     if kind not in KINDS:
@@ -174,60 +197,80 @@ def _check_experiment(table, i, own, path, faults):
     reference = _typed(table, "reference", str, None, where, faults)
     if reference is not None and reference not in methods:
         faults.append(f"{where}reference {reference!r} is not among its methods.")
+    data = _check_data(table, kind, path, where, faults)
+    behaviour = _typed(table, "behaviour", str, None, where, faults)
+    for name in data if behaviour is not None else ():
+        known = BEHAVIOURS.get(name.removesuffix("-back"), ())
+        if behaviour not in known:
+            faults.append(
+                f"{where}behaviour {behaviour!r} is not there for data {name!r}; "
+                f"to choose from are {list(known)}."
+            )
     return Experiment(
-        name=name,
+        name=name_of,
         kind=kind,
-        data=_check_data(table, kind, path, where, faults),
-        behaviour=_typed(table, "behaviour", str, None, where, faults),
+        data=data,
+        behaviour=behaviour,
         methods=methods,
         seeds=_check_seeds(table.get("seeds", 5), where, faults),
-        settings=_check_settings(table, where, faults),
+        settings=_check_settings(table, kind, data, where, faults),
         reference=reference,
     )
 
 
 def _check_methods(table, kind, own, where, faults):
-    names = _names(table, "methods", KINDS[kind], where, faults)
-    known = list(KINDS[kind])
-    if kind in OWN_METHODS:
-        names = [n for name in names for n in GROUPS.get(name, [name])]
-        known = [*METHODS, *BASELINES, *own]
+    names = _names(table, "methods", KINDS[kind].methods, where, faults)
+    known, groups = list(KINDS[kind].methods), {}
+    if KINDS[kind].any_method:
+        known, groups = [*METHODS, *BASELINES, *own], GROUPS
+    names = [n for name in names for n in groups.get(name, [name])]
     for name in names:
         if name not in known:
             faults.append(
-                f"{where}method {name!r} is not known{_near(name, [*known, *GROUPS])}"
+                f"{where}method {name!r} is not known{_near(name, [*known, *groups])}"
             )
+    if kind == "latents" and "oracle" in names:
+        faults.append(f"{where}the oracle has no source latents to draw.")
     return tuple(dict.fromkeys(names))
 
 
 def _check_data(table, kind, path, where, faults):
-    if kind == "dynamics":
+    if KINDS[kind].simulates:
         if "data" in table:
-            faults.append(f"{where}kind 'dynamics' simulates its data; remove data.")
-        return ("bernoulli",)
-    found = []
+            faults.append(f"{where}kind {kind!r} simulates its data; remove data.")
+        return {"bernoulli": None}
+    found = {}
     for name in _names(table, "data", [], where, faults):
+        found[name] = None
         if name.endswith(".npz"):
             file = (path.parent / name).resolve()
-            if not file.exists():
+            found[name] = str(file)
+            try:
+                read_pair(file, 0)
+            except FileNotFoundError:
                 faults.append(f"{where}data {name!r}: there is no file {file}.")
-            name = str(file)
+            except ConfigurationError as error:
+                faults.append(f"{where}data {name!r}: {error}")
         elif name not in PAIRS:
             faults.append(
                 f"{where}data {name!r} is not known{_near(name, PAIRS)} Your own "
                 "sessions are named by the path of an .npz file."
             )
-        found.append(name)
     if not found:
         faults.append(f"{where}name its data, for example data = ['synthetic'].")
-    return tuple(dict.fromkeys(found))
+    return found
 
 
 def _check_seeds(seeds, where, faults):
     if isinstance(seeds, int) and not isinstance(seeds, bool) and seeds > 0:
         return tuple(range(seeds))
     whole = isinstance(seeds, list) and seeds and all(type(s) is int for s in seeds)
-    if not whole or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+    if (
+        not whole
+        or min(seeds) < 0
+        or max(seeds) > MAX_SEED
+        or len(set(seeds)) < len(seeds)
+    ):
         faults.append(
             f"{where}seeds must be how many, or a list of different whole numbers, got "
             f"{seeds!r}."
@@ -236,7 +279,7 @@ def _check_seeds(seeds, where, faults):
     return tuple(seeds)
 
 
-def _check_settings(table, where, faults):
+def _check_settings(table, kind, data, where, faults):
     settings = table.get("settings", [BALANCED])
     tables = isinstance(settings, list) and all(isinstance(s, dict) for s in settings)
     if not tables or not settings:
@@ -249,10 +292,23 @@ def _check_settings(table, where, faults):
             continue
         here = f"{where}setting {name!r}: "
         _known_keys(setting, {"name", *SETTING}, here, faults)
-        for key, (kind, least) in SETTING.items():
-            value = _typed(setting, key, kind, None, here, faults)
-            if value is not None and least is not None and value < least:
-                faults.append(f"{here}{key} must be at least {least}, got {value!r}.")
+        for key, (of, least, most) in SETTING.items():
+            value = _typed(setting, key, of, None, here, faults)
+            if value is not None and not least <= value <= most:
+                faults.append(
+                    f"{here}{key} must be from {least} to {most}, got {value!r}."
+                )
+        used = SETTING.keys() & setting.keys()
+        if used - KINDS[kind].settings:
+            faults.append(
+                f"{here}{sorted(used - KINDS[kind].settings)} have no meaning for kind "
+                f"{kind!r}."
+            )
+        if used & SIMULATION.keys() and set(data) != {"synthetic"}:
+            faults.append(
+                f"{here}{sorted(used & SIMULATION.keys())} are for data 'synthetic' "
+                "alone."
+            )
     names = [setting.get("name") for setting in settings]
     if len(set(names)) < len(names):
         faults.append(f"{where}two settings share a name: {names}.")
@@ -279,7 +335,10 @@ def _typed(table, key, kind, default, where, faults):
 
 def _names(table, key, default, where, faults):
     names = table.get(key, default)
-    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+    if names is default:
+        return list(names)
+    strings = isinstance(names, list) and all(isinstance(n, str) for n in names)
+    if not strings or not names:
         faults.append(f"{where}{key} must be a list of names, got {names!r}.")
         return list(default)
     return names

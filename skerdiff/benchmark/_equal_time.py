@@ -93,6 +93,7 @@ def equal_time(split, seed=0, memory=None, prior_epochs=80, budget=25.0):
         "published_best_r2": float(scores.max()),
         "published_s": float(seconds),
         "published_epochs": len(curve),
+        "published_prior_epochs": prior_epochs,
         "reached": bool(scores[-1] >= ours["r2"] - CLOSE),
         "ratio": float(seconds / ours["adapt_s"]),
     }

@@ -5,12 +5,14 @@
 
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 
+from ..alignment._cache import foreign_code
 from ..datasets import make_bernoulli_dynamics
 from ..exceptions import ConfigurationError
 from ._cross_day import decode_across
@@ -65,8 +67,9 @@ def content_of(cell, own_methods):
         Hexadecimal.
     """
     what = {key: cell[key] for key in ("kind", "data", "behaviour", "seed")}
-    if what["data"].endswith(".npz"):
-        what["data"] = hashlib.sha256(Path(what["data"]).read_bytes()).hexdigest()
+    if cell["file"] is not None:
+        path = Path(cell["file"])
+        what["data"] = _digest(path, path.stat().st_mtime_ns)
     what["setting"] = {k: v for k, v in cell["setting"].items() if k != "name"}
     what["method"] = cell["method"]
     if cell["kind"] in ("decoding", "cost", "dynamics", "latents"):
@@ -74,10 +77,16 @@ def content_of(cell, own_methods):
         for key in MODEL:
             what["setting"].pop(key, None)
         what["method"] = None if aligner is None else _describe(aligner)
+        what["code"] = foreign_code({"aligner": aligner})
         if aligner is None and (n := cell["setting"].get("n_components")):
             what["setting"]["n_components"] = n
     text = json.dumps(what, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+@cache
+def _digest(path, modified):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _describe(aligner):
@@ -107,18 +116,21 @@ def _aligner(cell, own_methods):
 def _split(cell):
     setting = cell["setting"]
     simulation = {k: v for k, v in setting.items() if k in SIMULATION}
-    data = load_pair(cell["data"], cell["seed"], cell["behaviour"], **simulation)
+    name = cell["file"] or cell["data"]
+    data = load_pair(name, cell["seed"], cell["behaviour"], **simulation)
     return data, make_split(data, cell["seed"], setting)
 
 
 def _decoding(cell, own_methods, memory):
     _, split = _split(cell)
-    aligner = _aligner(cell, own_methods)
-    n_components = cell["setting"].get("n_components")
-    row, _ = decode_across(
-        split, aligner, cell["seed"], memory, n_components=n_components
-    )
-    return row
+    return _decode(cell, own_methods, split, memory)[0]
+
+
+def _decode(cell, own_methods, split, memory):
+    aligner, n_components = _aligner(cell, own_methods), None
+    if aligner is None:
+        n_components = cell["setting"].get("n_components")
+    return decode_across(split, aligner, cell["seed"], memory, n_components)
 
 
 def _published(cell, own_methods, memory):
@@ -137,7 +149,7 @@ def _dynamics(cell, own_methods, memory):
     data = make_bernoulli_dynamics(n_trials=[200, 400], random_state=seed)
     data.direction, data.onset = None, 0
     split = make_split(data, seed, cell["setting"], train_share=0.5)
-    row, found = decode_across(split, _aligner(cell, own_methods), seed, memory)
+    row, found = _decode(cell, own_methods, split, memory)
     dynamics, true = data.dynamics, split.test[1]
     weights = fit_dynamics(found["guess"], dynamics.step)
     reference = fit_dynamics(true, dynamics.step)
@@ -157,7 +169,7 @@ def _latents(cell, own_methods, memory):
     data, split = _split(cell)
     if data.direction is None:
         raise ConfigurationError("latents by direction need the direction of trials.")
-    row, found = decode_across(split, _aligner(cell, own_methods), cell["seed"], memory)
+    row, found = _decode(cell, own_methods, split, memory)
     scored = split.target_direction[-len(found["target"]) :]
     source = _means(found["source"], split.source_direction)
     target = _means(found["target"], scored)

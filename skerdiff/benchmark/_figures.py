@@ -1,18 +1,23 @@
-"""Figures of results. Need matplotlib, the extra ``skerdiff[plot]``."""
+"""Figures of results. Need matplotlib, the extra ``skerdiff[plot]``.
+
+They are made without pyplot, and so leave its backend and its figures alone.
+"""
 
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
+import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from ..datasets._bernoulli import BernoulliDynamics, find_fixed_points
 from ._dynamics import fitted_velocity
-from ._tables import by_seed, group, slug
+from ._tables import by_seed, group, parts_of
 
 FLOOR = -1.0  # R2 below is drawn here
 
 
-def figures_of(experiment, lines, plt):
+def figures_of(experiment, lines):
     """Figures of one experiment.
 
     Parameters
@@ -21,8 +26,6 @@ def figures_of(experiment, lines, plt):
         Its name.
     lines : list of dict
         Its results, all of one kind.
-    plt : module
-        ``matplotlib.pyplot``.
 
     Yields
     ------
@@ -36,16 +39,16 @@ def figures_of(experiment, lines, plt):
     draw = KINDS.get(lines[0]["kind"])
     if draw is None:
         return
-    for data, mine in group(lines, "data").items():
-        title = f"{experiment}: {data.rpartition('/')[2]}"
-        yield f"{slug(experiment)}-{slug(data)}", *draw(title, mine, plt)
+    for name, title, mine in parts_of(experiment, lines):
+        yield name, *draw(title, mine)
 
 
-def _decoding(title, lines, plt):
+def _decoding(title, lines):
     if len(group(lines, "setting")) > 1:
-        return _settings(title, lines, plt)
+        return _settings(title, lines)
     methods = group(lines, "method")
-    fig, ax = plt.subplots(figsize=(7, 0.8 + 0.26 * len(methods)), layout="constrained")
+    fig = Figure(figsize=(7, 0.8 + 0.26 * len(methods)), layout="constrained")
+    ax = fig.subplots()
     for i, mine in enumerate(methods.values()):
         r2 = np.array(list(by_seed(mine, "r2").values()))
         ax.plot(np.maximum(r2, FLOOR), np.full(len(r2), i), "o", ms=4, alpha=0.5)
@@ -59,12 +62,11 @@ def _decoding(title, lines, plt):
     return f"{title}. A dot per seed, a bar at the mean.", fig
 
 
-def _settings(title, lines, plt):
+def _settings(title, lines):
     settings = list(group(lines, "setting"))
     methods = group(lines, "method")
-    fig, ax = plt.subplots(
-        figsize=(2.5 + 0.75 * len(settings), 4.2), layout="constrained"
-    )
+    fig = Figure(figsize=(2.5 + 0.75 * len(settings), 4.2), layout="constrained")
+    ax = fig.subplots()
     places = np.arange(len(settings))
     for i, (method, mine) in enumerate(methods.items()):
         found = group(mine, "setting")
@@ -85,18 +87,20 @@ def _settings(title, lines, plt):
     return f"{title}. Mean over seeds, and the range from worst to best.", fig
 
 
-def _latents(title, lines, plt):
+def _latents(title, lines):
     """Mean latents of each direction in three dims, of the first seed."""
     lines = [line for line in lines if line["seed"] == lines[0]["seed"]]
-    panels = {"source": lines[0]["result"]["source_paths"]}
+    sources = [line["result"]["source_paths"] for line in lines]
+    panels = {"source": sources[0]}
     panels |= {line["method"]: line["result"]["target_paths"] for line in lines}
-    fig = plt.figure(figsize=(3.1 * len(panels), 3.3), layout="constrained")
-    colours = plt.get_cmap("hsv")
+    fig = Figure(figsize=(3.1 * len(panels), 3.3), layout="constrained")
+    colours = matplotlib.colormaps["hsv"]
     for i, (name, paths) in enumerate(panels.items()):
         ax = fig.add_subplot(1, len(panels), i + 1, projection="3d")
+        for path in sources[i - 1].values() if i else ():
+            ax.plot(*_three(path), color="0.85", lw=1, zorder=0)
         for direction, path in paths.items():
-            path = np.asarray(path)
-            axes = np.pad(path, ((0, 0), (0, max(0, 3 - path.shape[1]))))[:, :3].T
+            axes = _three(path)
             colour = colours((int(direction) % 8) / 8)
             ax.plot(*axes, color=colour, lw=1.6)
             ax.plot(*axes[:, -1:], "o", color=colour, ms=4)
@@ -108,13 +112,19 @@ def _latents(title, lines, plt):
         ax.set(xlim=limits[0], ylim=limits[1], zlim=limits[2])
     caption = (
         f"{title}. Mean latents of each direction on the source's first three "
-        "principal axes; a dot marks the last bin. Where directions keep their place "
-        "and colour, the source's decoder reads them."
+        "principal axes, the source's in grey behind; a dot marks the last bin. Where "
+        "directions keep their place and colour, the source's decoder reads them."
     )
     return caption, fig
 
 
-def _dynamics(title, lines, plt):
+def _three(path):
+    """Three axes (3, n_bins) of a path (n_bins, d)."""
+    path = np.asarray(path)
+    return np.pad(path, ((0, 0), (0, max(0, 3 - path.shape[1]))))[:, :3].T
+
+
+def _dynamics(title, lines):
     """Vector fields and fixed points, of the first seed."""
     lines = [line for line in lines if line["seed"] == lines[0]["seed"]]
     # the step of make_bernoulli_dynamics, which the experiment leaves at its default
@@ -125,9 +135,8 @@ def _dynamics(title, lines, plt):
         fields[line["method"]] = lambda Z, w=weights: fitted_velocity(
             w, Z, dynamics.step
         )
-    fig, axes = plt.subplots(
-        1, len(fields), figsize=(2.7 * len(fields), 3.0), layout="constrained"
-    )
+    fig = Figure(figsize=(2.7 * len(fields), 3.0), layout="constrained")
+    axes = fig.subplots(1, len(fields))
     grid = np.stack(np.meshgrid(*[np.linspace(0.04, 0.96, 14)] * 2), -1)
     for ax, (name, field) in zip(axes, fields.items()):
         arrows = field(grid)

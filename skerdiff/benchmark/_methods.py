@@ -4,6 +4,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import importlib
+import sys
+from contextlib import contextmanager
 
 from sklearn.base import clone
 
@@ -96,7 +98,8 @@ def make_aligner(description):
     ----------
     description : dict
         ``aligner``, the name of a class of `skerdiff.alignment` or of one of your own
-        as ``"module:Class"``, and its parameters.
+        as ``"module:Class"``, and its parameters; and, if need be, ``folder``, where
+        modules are looked for too.
 
     Returns
     -------
@@ -108,24 +111,28 @@ def make_aligner(description):
     ConfigurationError
         If there is no such class or it has no such parameter.
     """
-    params = dict(description)
-    name = params.pop("aligner", None)
+    params = dict(description) if isinstance(description, dict) else {}
+    folder, name = params.pop("folder", None), params.pop("aligner", None)
     if not isinstance(name, str):
         raise ConfigurationError(
-            f"a method needs the key aligner, the name of a class, got {description!r}."
+            "a method must be a table with the key aligner, the name of a class, got "
+            f"{description!r}."
         )
     module, _, cls = name.rpartition(":")
     try:
-        cls = getattr(importlib.import_module(module or "skerdiff.alignment"), cls)
-        aligner = cls()
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        with _importable(folder):
+            cls = getattr(importlib.import_module(module or "skerdiff.alignment"), cls)
+            aligner = cls()
+    except Exception as error:  # whatever a user's module may raise
         raise ConfigurationError(
-            f"aligner {name!r} cannot be made ({error}). Give a class of "
-            "skerdiff.alignment, or one of your own as 'module:Class'."
+            f"aligner {name!r} cannot be made ({type(error).__name__}: {error}). Give "
+            "a class of skerdiff.alignment, or one of your own as 'module:Class'."
         ) from error
-    if not hasattr(aligner, "adapt"):
+    wanted = ("get_params", "set_params", "fit_transform", "adapt", "transform")
+    missing = [method for method in wanted if not hasattr(aligner, method)]
+    if missing:
         raise ConfigurationError(
-            f"aligner {name!r} is no aligner: it has no method adapt."
+            f"aligner {name!r} is no aligner: it has no {', '.join(missing)}."
         )
     # parameters of models that are left at their default, prior__n_blocks say
     for model, default in (("latent_model", SequentialVAE), ("prior", DiffusionPrior)):
@@ -134,7 +141,22 @@ def make_aligner(description):
             aligner.set_params(**{model: default()})
     try:
         aligner.set_params(**params)
-        getattr(aligner, "_validate_params", lambda: None)()
+        parts = [getattr(aligner, model, None) for model in ("latent_model", "prior")]
+        for part in (aligner, *parts):
+            getattr(part, "_validate_params", lambda: None)()
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"aligner {name!r}: {error}") from error
     return aligner
+
+
+@contextmanager
+def _importable(folder):
+    """Look for modules in a folder too."""
+    if folder is None:
+        yield
+        return
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)

@@ -35,7 +35,8 @@ N_EPOCHS, BATCH_SIZE, LEARNING_RATE, T_MAX = 500, 16, 5e-4, 1 / 6
 VARIANTS = {
     "as published": (True, True, True),
     "last epoch": (True, False, True),
-    "sessions shuffled": (False, True, True),
+    "shuffled, best epoch": (False, True, True),
+    "shuffled, last epoch": (False, False, True),
     "honest": (False, False, False),
 }
 
@@ -47,9 +48,10 @@ def published_protocol(split, variant, seed=0, memory=None, n_epochs=N_EPOCHS):
     ----------
     split : Split
         The trials, see `make_split`.
-    variant : {"as published", "last epoch", "sessions shuffled", "honest"}
-        What is put right: nothing; the choice of the epoch by target labels; pairing
-        by index; or both, and trials are scored that were not adapted to.
+    variant : str
+        What is put right, one of `VARIANTS`: nothing; the choice of the epoch by target
+        labels; pairing by index; both; or all, where trials are scored that were not
+        adapted to.
     seed : int, default=0
         Seed of all models.
     memory : str, default=None

@@ -7,12 +7,12 @@ import base64
 import csv
 import html
 import io
-import os
+import json
 from pathlib import Path
 
 import numpy as np
 
-from ._results import read_results
+from ._results import PLAN, ResultsError, read_results, results_file, write_whole
 from ._statistics import paired_difference
 from ._tables import Table, by_seed, group, summary, tables_of
 
@@ -35,15 +35,49 @@ p { max-width: 55em; } img { max-width: 100%; }
 
 
 def load(paths):
-    """Read the results of several folders or files, in the order of their cells."""
-    lines = [line for path in paths for line in read_results(path)]
-    for line in lines:
-        line["data"] = _short(line["data"])
+    """Read the results of several folders or files, in the order of their plans.
+
+    Of a folder that holds a plan, only what is planned counts: results of an earlier
+    form of its configuration are left out. Experiments of the same name in several
+    folders get the name of theirs.
+
+    Parameters
+    ----------
+    paths : list of path-like
+        Folders or files of results.
+
+    Returns
+    -------
+    lines : list of dict
+        Finished cells.
+    """
+    found = {path: _planned(path) for path in dict.fromkeys(map(Path, paths))}
+    names = [{line["experiment"] for line in lines} for lines in found.values()]
+    for path, lines in found.items():
+        for line in lines:
+            if sum(line["experiment"] in mine for mine in names) > 1:
+                line["experiment"] += f" ({path.name})"
+    return [line for lines in found.values() for line in lines]
+
+
+def _planned(path):
+    lines = read_results(path)
+    if not lines:
+        raise ResultsError(f"{path} holds no finished result yet.")
+    plan = results_file(path).with_name(PLAN)
+    if plan.exists():
+        plan = json.loads(plan.read_text(encoding="utf-8"))
+        lines = [line | plan[line["key"]] for line in lines if line["key"] in plan]
     return sorted(lines, key=lambda line: line["index"])
 
 
-def _short(data):
-    return Path(data).name if data.endswith(".npz") else data
+def n_missing(path):
+    """Count the results that a folder's plan asks for and that are not there."""
+    plan = results_file(path).with_name(PLAN)
+    if not plan.exists():
+        return 0
+    known = {line["key"] for line in read_results(path)}
+    return len(json.loads(plan.read_text(encoding="utf-8")).keys() - known)
 
 
 def write_report(paths, folder, title=None):
@@ -68,75 +102,57 @@ def write_report(paths, folder, title=None):
     ------
     OSError
         If there are no results, or nothing can be written.
+    ResultsError
+        If results are damaged, or none is finished.
     """
     lines = load(paths)
+    missing = sum(n_missing(path) for path in paths)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    plt = _pyplot()
-    parts = []
+    try:
+        from ._figures import figures_of
+    except ImportError:
+        figures_of = None
+    title = title or "skerdiff benchmark"
+    parts = [f"<h1>{html.escape(title)}</h1>", f"<p>{PROTOCOL}</p>"]
+    if missing:
+        parts.append(f"<p><b>Not finished: {missing} results are missing.</b></p>")
     for experiment, mine in group(lines, "experiment").items():
         parts.append(f"<h2>{html.escape(experiment)}</h2>")
         for table in tables_of(experiment, mine):
-            _write(folder / f"{table.name}.rst", table.rst())
-            _write(folder / f"{table.name}.csv", table.csv())
+            write_whole(folder / f"{table.name}.rst", table.rst())
+            write_whole(folder / f"{table.name}.csv", table.csv())
             parts.append(table.html())
-        if plt is not None:
-            parts += _draw(experiment, mine, folder, plt)
-    _write(folder / "cells.csv", cells_csv(lines))
-    title = title or "skerdiff benchmark"
-    if plt is None:
+        for figure in figures_of(experiment, mine) if figures_of else ():
+            parts.append(_save(folder, *figure))
+    write_whole(folder / "cells.csv", cells_csv(lines))
+    if figures_of is None:
         parts.append("<p>Figures need matplotlib: pip install 'skerdiff[plot]'.</p>")
+    parts += ["<h2>Made by</h2>", provenance(lines).html()]
     page = (
-        f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
+        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
         f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>\n"
-        f"<h1>{html.escape(title)}</h1>\n<p>{PROTOCOL}</p>\n"
         + "\n".join(parts)
-        + f"\n<h2>Made by</h2>\n{provenance(lines).html()}</body></html>\n"
+        + "\n</body></html>\n"
     )
-    _write(folder / "index.html", page)
+    write_whole(folder / "index.html", page)
     return folder / "index.html"
 
 
-def _draw(experiment, lines, folder, plt):
-    from ._figures import figures_of
-
-    parts = []
-    with plt.rc_context({"font.size": 9}):
-        for name, caption, figure in figures_of(experiment, lines, plt):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, dpi=130, metadata={"Software": None})
-            plt.close(figure)
-            _write(folder / f"{name}.png", buffer.getvalue())
-            picture = base64.b64encode(buffer.getvalue()).decode()
-            parts.append(
-                f"<p><img alt='{html.escape(caption, quote=True)}' "
-                f"src='data:image/png;base64,{picture}'><br>{html.escape(caption)}</p>"
-            )
-    return parts
-
-
-def _pyplot():
-    try:
-        import matplotlib
-
-        matplotlib.use("Agg")
-        import matplotlib.pyplot as plt
-    except ImportError:
-        return None
-    return plt
-
-
-def _write(path, content):
-    """Write a file whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
-    if isinstance(content, str):
-        content = content.encode()
-    part.write_bytes(content)
-    os.replace(part, path)
+def _save(folder, name, caption, figure):
+    """Save a figure, and give it as HTML that holds it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=130, metadata={"Software": None})
+    write_whole(folder / f"{name}.png", buffer.getvalue())
+    picture = base64.b64encode(buffer.getvalue()).decode()
+    return (
+        f"<p><img alt='{html.escape(caption, quote=True)}' "
+        f"src='data:image/png;base64,{picture}'><br>{html.escape(caption)}</p>"
+    )
 
 
 def cells_csv(lines):
-    """Write all numbers of all cells as comma-separated values."""
+    """Write all numbers of all cells, but for times, as comma-separated values."""
     named = ["experiment", "kind", "data", "behaviour", "setting", "method", "seed"]
     measures = dict.fromkeys(
         key
@@ -150,7 +166,7 @@ def cells_csv(lines):
     measures = [key for key in measures if key not in timed]
     writer.writerow([*named, *measures])
     for line in lines:
-        names = [line | {"setting": line["setting"]["name"]}][0]
+        names = line | {"setting": line["setting"]["name"]}
         values = [line["result"].get(key, "") for key in measures]
         writer.writerow([names[key] for key in named] + values)
     return file.getvalue()
@@ -183,7 +199,7 @@ def compare(first, second):
     table : Table
         Per experiment, data, setting and method the mean R2 of both over the seeds
         that both have, the mean of the paired differences with a bootstrap interval,
-        and the ratio of the time taken.
+        and the ratio of the times of adapting.
 
     Raises
     ------
@@ -199,22 +215,29 @@ def compare(first, second):
         if not shared:
             continue
         mean, low, high = paired_difference(b, a)
-        times = [
-            sum(line["seconds"] for line in side[name] if line["seed"] in shared)
-            for side in (one, two)
-        ]
+        times = [by_seed(side[name], "adapt_s") for side in (one, two)]
+        times = [sum(t.get(seed, 0) for seed in shared) for t in times]
         interval = "" if np.isnan(low) else f"[{low:+.4f}, {high:+.4f}]"
         rows.append(
             [*name, str(len(shared))]
             + [summary([side[seed] for seed in shared], 3) for side in (a, b)]
-            + [f"{mean:+.4f}", interval, f"{times[1] / times[0]:.2f}"]
+            + [f"{mean:+.4f}", interval]
+            + [f"{times[1] / times[0]:.2f}" if times[0] > 0.01 else ""]
         )
     if not rows:
         raise ValueError(
             f"{first} and {second} share no result: no experiment, data, setting, "
             "method and seed occurs in both."
         )
-    header = [*keys, "seeds", "R2 of A", "R2 of B", "B less A", "95 %", "time B / A"]
+    header = [
+        *keys,
+        "seeds",
+        "R2 of A",
+        "R2 of B",
+        "B less A",
+        "95 %",
+        "adapting B / A",
+    ]
     place = {name: i for i, name in enumerate(one)}
     rows.sort(key=lambda row: place[tuple(row[:4])])
     notes = [f"A is {first}, B is {second}."]

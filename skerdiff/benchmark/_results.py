@@ -3,6 +3,7 @@
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
+import itertools
 import json
 import os
 from contextlib import contextmanager
@@ -11,6 +12,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 FILE = "results.jsonl"
+PLAN = "plan.json"
+FIELDS = {
+    "key", "content", "index", "experiment", "kind", "data", "behaviour", "setting",
+    "method", "seed", "reference", "result", "seconds", "made_by",
+}  # fmt: skip
 
 
 class ResultsError(RuntimeError):
@@ -43,7 +49,7 @@ def read_results(path):
     OSError
         If there are no results.
     ResultsError
-        If a line before the last is no JSON object with a key.
+        If a line before the last is no JSON object of a finished cell.
     """
     file = results_file(path)
     try:
@@ -58,9 +64,12 @@ def read_results(path):
     for number, text in enumerate(whole.splitlines(), 1):
         try:
             line = json.loads(text)
+            missing = FIELDS - line.keys()
+            if missing:
+                raise KeyError(*sorted(missing))
             lines.pop(line["key"], None)
             lines[line["key"]] = line
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, AttributeError) as error:
             raise ResultsError(
                 f"{file}, line {number}, is damaged: it is no JSON object of a "
                 "finished cell. Remove that line to run the cell again."
@@ -101,8 +110,8 @@ def open_results(folder, fresh=False):
         ) from error
     with lock:
         if fresh and (folder / FILE).exists():
-            number = len(list(folder.glob("results-*.jsonl"))) + 1
-            os.replace(folder / FILE, folder / f"results-{number}.jsonl")
+            aside = (folder / f"results-{i}.jsonl" for i in itertools.count(1))
+            os.replace(folder / FILE, next(path for path in aside if not path.exists()))
         with open(folder / FILE, "a+b", buffering=0) as file:
             file.seek(0)
             content = file.read()
@@ -124,3 +133,10 @@ def open_results(folder, fresh=False):
                     ) from error
 
             yield append
+
+
+def write_whole(path, content):
+    """Write a file whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(content.encode() if isinstance(content, str) else content)
+    os.replace(part, path)

@@ -4,6 +4,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import atexit
+import hashlib
+import json
 import shutil
 import tempfile
 import time
@@ -11,6 +13,7 @@ import traceback
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 
 import joblib
@@ -19,7 +22,7 @@ from joblib import Parallel, delayed, parallel_config
 from ..utils._torch import limit_threads
 from ._experiments import content_of, run_cell
 from ._provenance import made_by
-from ._results import open_results, read_results
+from ._results import PLAN, open_results, read_results, write_whole
 
 BACKENDS = ("loky", "dask")
 ERRORS = "errors.log"
@@ -65,6 +68,10 @@ def run(
     ResultsError
         If results cannot be read or written.
     """
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {list(BACKENDS)}, got {backend!r}.")
+    if scheduler is not None and backend != "dask":
+        raise ValueError("scheduler is for backend 'dask'; add --backend dask.")
     folder = Path(folder)
     say = partial(print, flush=True)
     with open_results(folder, fresh) as append:
@@ -78,17 +85,17 @@ def _run(configuration, folder, append, say, n_jobs, backend, scheduler):
         for i, cell in enumerate(configuration.cells())
     ]
     for cell in cells:
-        cell["key"] = joblib.hash(
-            [cell[k] for k in ("experiment", "setting", "method", "data", "content")]
-        )
+        cell["key"] = _place(cell)
     known = read_results(folder)
-    finished = {line["key"] for line in known}
+    finished = {(line["key"], line["content"]) for line in known}
     by_content = {line["content"]: line for line in known}
-    _warn_of_other_code(known, cells, say)
-    n_done = sum(cell["key"] in finished for cell in cells)
+    _warn_of_other_code(by_content, cells, say)
+    todo = [c for c in cells if (c["key"], c["content"]) not in finished]
+    n_done = len(cells) - len(todo)
     if n_done:
         say(f"{n_done} of {len(cells)} results are there already.")
-    todo = [cell for cell in cells if cell["key"] not in finished]
+    plan = {c["key"]: {k: c[k] for k in ("index", "reference")} for c in cells}
+    write_whole(folder / PLAN, json.dumps(plan))
     waiting = {}
     for cell in todo:
         waiting.setdefault(cell["content"], []).append(cell)
@@ -96,6 +103,7 @@ def _run(configuration, folder, append, say, n_jobs, backend, scheduler):
 
     def keep(cell, result, seconds, facts):
         line = cell | {"result": result, "seconds": seconds, "made_by": facts}
+        del line["file"]  # a path of this machine
         line["finished"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         append(line)
         progress.finished(cell, result)
@@ -104,6 +112,7 @@ def _run(configuration, folder, append, say, n_jobs, backend, scheduler):
         line = by_content[content]
         for cell in waiting.pop(content):
             keep(cell, line["result"], line["seconds"], line["made_by"])
+    progress.start()
     first = [group[0] for group in waiting.values()]
     alone = [cell for cell in first if cell["kind"] in TIMED]
     together = [cell for cell in first if cell["kind"] not in TIMED]
@@ -116,7 +125,7 @@ def _run(configuration, folder, append, say, n_jobs, backend, scheduler):
             group = waiting[cell["content"]]
             if "error" in outcome:
                 n_failed += len(group)
-                progress.failed(cell, outcome["error"])
+                progress.failed(group, outcome["error"])
                 _log_error(folder, cell, outcome)
                 continue
             for member in group:
@@ -187,23 +196,28 @@ def _on_dask(cells, own, memory, n_jobs, scheduler):
                 f"The Dask scheduler at {scheduler!r} has no workers. Start some with "
                 "`dask worker ADDRESS --nthreads 1`."
             )
-        futures = {
-            client.submit(
-                run_task, cell, own, memory, key=cell["key"], pure=False
-            ): cell
-            for cell in cells
-        }
+        waiting, given = iter(cells), {}
+
+        def submit(cell):
+            future = client.submit(run_task, cell, own, memory, pure=False)
+            given[future] = cell["key"]
+            return future
+
+        n_at_once = len(cells) if n_jobs == -1 else n_jobs
+        running = as_completed([submit(cell) for cell in islice(waiting, n_at_once)])
         try:
-            for future in as_completed(futures):
+            for future in running:
                 error = future.exception()
                 if error is None:
                     yield future.result()
-                    continue
-                # a cell that kills every worker it is given to; others go on
-                text = f"a worker died ({type(error).__name__}: {error})"
-                yield futures[future]["key"], {"error": text, "traceback": text}
+                else:  # a cell that kills every worker it is given to; others go on
+                    text = f"a worker died ({type(error).__name__}: {error})"
+                    yield given[future], {"error": text, "traceback": text}
+                del given[future]
+                for cell in islice(waiting, 1):
+                    running.add(submit(cell))
         finally:
-            client.cancel(list(futures))
+            client.cancel(list(given))
 
 
 def run_task(cell, own, memory):
@@ -236,12 +250,19 @@ def _log_error(folder, cell, outcome):
         file.write(f"{name_of(cell)}\n{outcome['traceback']}\n")
 
 
-def _warn_of_other_code(known, cells, say):
-    keys = {cell["key"] for cell in cells}
-    mine = [line for line in known if line["key"] in keys]
-    other = [line for line in mine if line["made_by"]["code"] != made_by()["code"]]
+def _place(cell):
+    """Digest of where a cell belongs, by names."""
+    names = [cell[k] for k in ("experiment", "data", "method", "seed")]
+    text = json.dumps([*names, cell["setting"]["name"]])
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _warn_of_other_code(by_content, cells, say):
+    used = {c["content"] for c in cells} & by_content.keys()
+    found = [by_content[content]["made_by"] for content in used]
+    other = [facts for facts in found if facts["code"] != made_by()["code"]]
     if other:
-        revisions = sorted({str(line["made_by"]["revision"]) for line in other})
+        revisions = sorted({str(facts["revision"]) for facts in other})
         say(
             f"{len(other)} of the results were made by other code (revision "
             f"{', '.join(revisions)}). They are kept; --fresh runs all again."
@@ -250,7 +271,7 @@ def _warn_of_other_code(known, cells, say):
 
 def name_of(cell):
     """Say which cell it is."""
-    parts = [cell["experiment"], Path(cell["data"]).name]
+    parts = [cell["experiment"], cell["data"]]
     if cell["setting"]["name"] != "balanced":
         parts.append(cell["setting"]["name"])
     return ", ".join([*parts, f"seed {cell['seed']}", cell["method"]])
@@ -261,19 +282,24 @@ class _Progress:
 
     def __init__(self, n_cells, n_done, say):
         self.n_cells, self.n_done, self.say = n_cells, n_done, say
-        self.n_before, self.start = n_done, time.perf_counter()
+        self.start()
+
+    def start(self):
+        """Take the time from now on; what was done before took none."""
+        self.n_before, self.begin = self.n_done, time.perf_counter()
 
     def finished(self, cell, result):
         """Note a result."""
         self._step(cell, f"R2 {result['r2']:.3f}")
 
-    def failed(self, cell, error):
+    def failed(self, cells, error):
         """Note an error."""
-        self._step(cell, f"FAILED, {error}")
+        for cell in cells:
+            self._step(cell, f"FAILED, {error}")
 
     def _step(self, cell, what):
         self.n_done += 1
-        rate = (time.perf_counter() - self.start) / (self.n_done - self.n_before)
+        rate = (time.perf_counter() - self.begin) / (self.n_done - self.n_before)
         left = rate * (self.n_cells - self.n_done)
         self.say(
             f"[{self.n_done}/{self.n_cells}] {name_of(cell)}: {what} "

@@ -18,23 +18,25 @@ PAIRS = ("synthetic", "mihi", "jango", "jango-back")
 # before; the simulated reaction time is 0.24 of 20 bins.
 ONSET = {"synthetic": 5, "mihi": 0, "jango": 5, "jango-back": 5}
 TRAIN_SHARE = 0.8
+SIDES = ("source", "target")
+MIN_TRIALS = 8  # of a session in a file; some dozens are needed to align well
 
-# what a setting may hold: its type, and the smallest value
+# what a setting may hold: its type, the smallest and the largest value
 SIMULATION = {
-    "turnover": (float, 0),
-    "gain": (float, 0),
-    "tuning_rotation": (float, None),
+    "turnover": (float, 0, 1),
+    "gain": (float, 1e-3, 1e3),
+    "tuning_rotation": (float, -10, 10),
 }
-MODEL = {"n_components": (int, 1), "noise_scale": (float, 0)}
+MODEL = {"n_components": (int, 1, 1000), "noise_scale": (float, 1e-3, 1e3)}
 TRIALS = {
-    "target_trials": (int, 4),
-    "target_directions": (int, 1),
-    "source_directions": (int, 1),
-    "spread": (bool, None),
-    "target_skew": (bool, None),
-    "source_skew": (bool, None),
-    "bins_after_onset": (int, 2),
-    "halves": (bool, None),
+    "target_trials": (int, 4, 10**6),
+    "target_directions": (int, 1, 10**3),
+    "source_directions": (int, 1, 10**3),
+    "spread": (bool, False, True),
+    "target_skew": (bool, False, True),
+    "source_skew": (bool, False, True),
+    "bins_after_onset": (int, 2, 10**5),
+    "halves": (bool, False, True),
 }
 SETTING = TRIALS | MODEL | SIMULATION
 
@@ -99,50 +101,85 @@ def load_pair(name, seed=0, behaviour=None, **simulation):
 
 def read_pair(path, seed):
     """Read a user's own sessions, see `load_pair`; shuffle each by itself."""
+    arrays = _read_arrays(path)
+    n_bins = arrays["source"].shape[1]
+    onset = arrays.get("onset", np.zeros((), dtype=int))
+    if onset.shape != () or onset != round(float(onset)) or not 0 <= onset < n_bins:
+        raise ConfigurationError(
+            f"{path}: onset must be the number of a bin, 0 to {n_bins - 1}, got "
+            f"{onset}."
+        )
+    rng = numpy_generator(derive_seed(seed, "shuffle"))
+    counts, y, direction = {}, [], []
+    for side in SIDES:
+        order = rng.permutation(len(arrays[side]))
+        counts[side] = arrays[side][order]
+        y.append(arrays[f"{side}_behaviour"][order])
+        if f"{side}_direction" in arrays:
+            direction.append(arrays[f"{side}_direction"][order].astype(int))
+    return Bunch(
+        trials=Trials(counts, source="source"),
+        y=np.concatenate(y),
+        direction=np.concatenate(direction) if direction else None,
+        onset=int(onset),
+    )
+
+
+def _read_arrays(path):
+    """Arrays of an .npz file, checked."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
     except FileNotFoundError:
         raise
-    except (ValueError, OSError) as error:
+    except Exception as error:  # zipfile, NumPy and pickle each have their own
         raise ConfigurationError(
-            f"{path} is no .npz file of arrays: {error}"
+            f"{path} is no .npz file of plain arrays ({type(error).__name__}: {error})."
         ) from error
-    sides = ("source", "target")
-    needed = [*sides, *(f"{side}_behaviour" for side in sides)]
+    needed = [*SIDES, *(f"{side}_behaviour" for side in SIDES)]
     missing = [key for key in needed if key not in arrays]
     if missing:
         raise ConfigurationError(
             f"{path} lacks {missing}; it holds {list(arrays)}. Needed are {needed}; "
             "source_direction, target_direction and onset are optional."
         )
-    rng = numpy_generator(derive_seed(seed, "shuffle"))
-    counts, y, direction = {}, [], []
-    for side in sides:
-        X, v = arrays[side], arrays[f"{side}_behaviour"]
+    directions = [f"{side}_direction" for side in SIDES]
+    if sum(key in arrays for key in directions) == 1:
+        raise ConfigurationError(f"{path}: give both of {directions}, or neither.")
+    for key in (*needed, *directions, "onset"):
+        value = arrays.get(key)
+        if value is None:
+            continue
+        if value.dtype.kind not in "biuf" or not np.isfinite(value).all():
+            raise ConfigurationError(
+                f"{path}: {key} must hold finite numbers, got {value.dtype}"
+                + (" with NaN or infinity." if value.dtype.kind == "f" else ".")
+            )
+    for side, behaviour, towards in zip(SIDES, needed[2:], directions):
+        X, v = arrays[side], arrays[behaviour]
         if X.ndim != 3 or v.ndim != 3 or X.shape[:2] != v.shape[:2]:
             raise ConfigurationError(
-                f"{path}: {side} must be (n_trials, n_bins, n_neurons) and "
-                f"{side}_behaviour (n_trials, n_bins, n_outputs), got {X.shape} and "
-                f"{v.shape}."
+                f"{path}: {side} must be (n_trials, n_bins, n_neurons) and {behaviour} "
+                f"(n_trials, n_bins, n_outputs), got {X.shape} and {v.shape}."
             )
-        order = rng.permutation(len(X))
-        counts[side] = X[order].astype(np.float64)
-        y.append(v[order].astype(np.float64))
-        towards = arrays.get(f"{side}_direction")
-        if towards is not None:
-            if towards.shape != (len(X),):
-                raise ConfigurationError(
-                    f"{path}: {side}_direction must have one entry for each of the "
-                    f"{len(X)} trials, got shape {towards.shape}."
-                )
-            direction.append(towards[order])
-    return Bunch(
-        trials=Trials(counts, source="source"),
-        y=np.concatenate(y),
-        direction=np.concatenate(direction) if len(direction) == 2 else None,
-        onset=int(arrays.get("onset", 0)),
-    )
+        if len(X) < MIN_TRIALS or 0 in X.shape + v.shape:
+            raise ConfigurationError(
+                f"{path}: {side} must have {MIN_TRIALS} trials or more, and bins, "
+                f"neurons and outputs; got {X.shape} and {v.shape}."
+            )
+        arrays[side], arrays[behaviour] = X.astype(float), v.astype(float)
+        k = arrays.get(towards)
+        if k is not None and (k.shape != (len(X),) or (k != np.round(k)).any()):
+            raise ConfigurationError(
+                f"{path}: {towards} must have one whole number for each of the "
+                f"{len(X)} trials, got {k.dtype} of shape {k.shape}."
+            )
+    shapes = [arrays[key].shape for key in needed]
+    if shapes[0][1] != shapes[1][1] or shapes[2][2] != shapes[3][2]:
+        raise ConfigurationError(
+            f"{path}: both sessions must have as many bins and outputs, got {shapes}."
+        )
+    return arrays
 
 
 @dataclass

@@ -12,6 +12,7 @@ import numpy as np
 
 from ._methods import SOURCE_START
 from ._published_numbers import COST, R2_PERCENT
+from ._published_protocol import VARIANTS
 from ._statistics import mean_ranks, paired_difference, spread
 
 
@@ -89,29 +90,50 @@ def tables_of(experiment, lines):
         At least one.
     """
     found = []
-    kind, one_setting = lines[0]["kind"], len(group(lines, "setting")) == 1
-    if kind == "decoding" and one_setting and len(group(lines, "data")) > 1:
+    kind, settings = lines[0]["kind"], group(lines, "setting")
+    if kind == "decoding" and len(settings) == 1 and len(group(lines, "data")) > 1:
         found.append(_by_data(slug(experiment), experiment, lines))
-    for data, mine in group(lines, "data").items():
-        of = f"{slug(experiment)}-{slug(data)}"
-        found += KINDS[kind](of, f"{experiment}: {data}", mine)
+    for name, title, mine in parts_of(experiment, lines):
+        found += KINDS[kind](name, title, mine)
     return found
 
 
-def slug(text):
+def parts_of(experiment, lines):
+    """Yield name, title and lines of what gets a table and a figure of its own.
+
+    That is the results on one pair of sessions; of kinds that do not show settings side
+    by side, in one setting.
+    """
+    kind, settings = lines[0]["kind"], group(lines, "setting")
+    apart = kind != "decoding" and len(settings) > 1
+    for data, of_data in group(lines, "data").items():
+        name, title = slug(experiment, data), f"{experiment}: {data}"
+        if not apart:
+            yield name, title, of_data
+            continue
+        for setting, mine in group(of_data, "setting").items():
+            yield f"{name}-{slug(setting)}", f"{title}, {setting}", mine
+
+
+def slug(*texts):
     """Make a name for a file."""
-    text = "".join(c if c.isalnum() else "-" for c in text.rpartition("/")[2].lower())
+    text = "".join(c if c.isalnum() else "-" for c in " ".join(texts).lower())
     return "-".join(part for part in text.split("-") if part)
 
 
-def summary(values, digits=2, worst=min):
-    """Write mean, standard deviation and, in brackets, the worst."""
+def summary(values, digits=2, worst=min, wanted=0):
+    """Write mean, standard deviation and, in brackets, the worst.
+
+    Of fewer values than are wanted the number is said too.
+    """
     values = list(values)
     if not values:
         return ""
     text = f"{np.mean(values):.{digits}f}"
     if len(values) > 1:
         text += f" ± {spread(values):.{digits}f} [{worst(values):.{digits}f}]"
+    if len(values) < wanted:
+        text += f" ({len(values)} of {wanted} seeds)"
     return text
 
 
@@ -125,8 +147,13 @@ def difference(mine, reference, digits=3):
     return f"{mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
 
 
+def n_seeds(lines):
+    """Count the seeds."""
+    return len({line["seed"] for line in lines})
+
+
 def _seeds_note(lines):
-    n = len({line["seed"] for line in lines})
+    n = n_seeds(lines)
     if n == 1:
         return "One seed."
     return (
@@ -149,7 +176,8 @@ def _decoding(name, title, lines):
         return _matrix(name, title, lines, settings)
     methods = group(lines, "method")
     r2 = {method: by_seed(mine, "r2") for method, mine in methods.items()}
-    ranks, reference = mean_ranks(r2), reference_of(lines)
+    n, reference = n_seeds(lines), reference_of(lines)
+    ranks = mean_ranks({method: v for method, v in r2.items() if len(v) == n})
     published = lines[0]["data"] == "mihi" and len(R2_PERCENT.keys() & r2.keys()) > 2
     header = ["method", "R2", "RMSE", f"R2 less {reference}", "rank", "ambiguous"]
     rows = []
@@ -157,10 +185,10 @@ def _decoding(name, title, lines):
         rmse = by_seed(mine, "rmse").values()
         row = [
             method,
-            summary(r2[method].values()),
+            summary(r2[method].values(), wanted=n),
             f"{np.mean(list(rmse)):.3f}",
             "" if method == reference else difference(r2[method], r2[reference]),
-            f"{ranks[method]:.1f}",
+            f"{ranks[method]:.1f}" if method in ranks else "",
             f"{sum(by_seed(mine, 'ambiguous').values())}/{len(mine)}",
         ]
         rows.append([*row, _published_r2(method, r2)] if published else row)
@@ -188,9 +216,13 @@ def _published_r2(method, measured):
 
 def _by_data(name, title, lines):
     data, found = group(lines, "data"), group(lines, "method", "data")
+    n = n_seeds(lines)
     rows = [
         [method]
-        + [summary(by_seed(found.get((method, d), []), "r2").values()) for d in data]
+        + [
+            summary(by_seed(found.get((method, d), []), "r2").values(), wanted=n)
+            for d in data
+        ]
         for method in group(lines, "method")
     ]
     notes = [_seeds_note(lines), "R2 of decoded behaviour on held-out target trials."]
@@ -200,20 +232,19 @@ def _by_data(name, title, lines):
 def _matrix(name, title, lines, settings):
     methods = group(lines, "method", "setting")
     names = list(dict.fromkeys(method for method, _ in methods))
-    found = []
+    found, n = [], n_seeds(lines)
     for what, suffix, note in (
         ("r2", "", "R2 of held-out target trials in directions that were adapted to."),
         ("r2_absent", ", absent directions", "R2 in directions that were missing."),
     ):
-        used = [s for s, mine in settings.items() if any(by_seed(mine, what))]
-        used = [s for s in used if any(what in m["result"] for m in settings[s])]
+        used = [s for s, mine in settings.items() if by_seed(mine, what)]
         if not used:
             continue
         rows = [
             [setting]
             + [
-                summary(by_seed(methods.get((n, setting), []), what).values())
-                for n in names
+                summary(by_seed(methods.get((m, setting), []), what).values(), wanted=n)
+                for m in names
             ]
             for setting in used
         ]
@@ -230,7 +261,7 @@ def _cost(name, title, lines):
     for method, mine in group(lines, "method").items():
         if method == "oracle":
             continue
-        n = mine[0]["result"]["n_parameters_added"]
+        size = mine[0]["result"]["n_parameters_added"]
         epoch, adapt, steps, r2 = (
             list(by_seed(mine, what).values())
             for what in ("epoch_s", "adapt_s", "steps", "r2")
@@ -239,12 +270,12 @@ def _cost(name, title, lines):
         rows.append(
             [
                 method,
-                f"{n / 1000:.1f}K",
-                f"{4 * n / 1000:.0f}",
+                f"{size / 1000:.1f}K",
+                f"{4 * size / 1000:.0f}",
                 f"{1000 * np.mean(epoch):.0f}" if any(epoch) else "",
                 f"{np.mean(adapt):.1f} ({max(adapt):.1f})",
                 f"{np.mean(steps):.0f}" if any(epoch) else "",
-                summary(r2),
+                summary(r2, wanted=n_seeds(lines)),
                 ", ".join(published),
             ]
         )
@@ -265,15 +296,18 @@ def _dynamics(name, title, lines):
     rows = []
     for method, mine in group(lines, "method").items():
         row = [summary(by_seed(mine, w).values(), worst=max) for w in measures]
-        rows.append([method, *row, summary(by_seed(mine, "r2").values())])
+        r2 = summary(by_seed(mine, "r2").values(), wanted=n_seeds(lines))
+        rows.append([method, *row, r2])
     true = [by_seed(lines, f"true_{what}").values() for what in measures]
     rows.append(["true latents", *(f"{np.mean(list(v)):.2f}" for v in true), "1"])
     notes = [
         _seeds_note(lines),
         "NLL: negative log-likelihood of decoded target trajectories under the true "
-        "dynamics; KL: divergence of dynamics fitted to them from the true ones; "
-        "then the mean distance from the true stable fixed points to those of the "
-        "fitted dynamics, in a square with sides of 1. Lower is better for all three.",
+        "dynamics, the nearer to that of the true latents the better, as trajectories "
+        "that are too smooth go below it. KL: divergence of dynamics fitted to them "
+        "from the true ones. Fixed points: mean distance from the true stable ones to "
+        "those of the fitted dynamics, in a square with sides of 1. In brackets the "
+        "worst seed.",
     ]
     return [Table(name, title, header, rows, notes)]
 
@@ -281,19 +315,20 @@ def _dynamics(name, title, lines):
 def _published(name, title, lines):
     methods = group(lines, "method")
     r2 = {method: by_seed(mine, "r2") for method, mine in methods.items()}
-    meaning = {
-        "as published": "paired by index, best epoch by labels, adapted trials",
-        "last epoch": "paired by index, last epoch, adapted trials",
-        "sessions shuffled": "shuffled, best epoch by labels, adapted trials",
-        "honest": "shuffled, last epoch, held-out trials",
+    said = {
+        name: ", ".join(
+            (
+                "paired by direction" if paired else "shuffled",
+                "best epoch by labels" if best_epoch else "last epoch",
+                "adapted trials" if on_adapted else "held-out trials",
+            )
+        )
+        for name, (paired, best_epoch, on_adapted) in VARIANTS.items()
     }
+    honest = r2.get("honest", {})
     rows = [
-        [method, meaning[method], summary(r2[method].values())]
-        + [
-            difference(r2[method], r2["honest"])
-            if "honest" in r2 and method != "honest"
-            else ""
-        ]
+        [method, said[method], summary(r2[method].values(), wanted=n_seeds(lines))]
+        + ["" if method == "honest" else difference(r2[method], honest)]
         for method in methods
     ]
     header = ["protocol", "what it does", "R2", "R2 less honest"]
@@ -323,7 +358,10 @@ def _equal_time(name, title, lines):
                 f"{'' if r['reached'] else '> '}{r['ratio']:.0f}",
             ]
         )
+    epochs = {line["result"]["published_prior_epochs"] for line in lines}
     notes = [
+        "The published denoiser was trained for "
+        f"{', '.join(map(str, sorted(epochs)))} epochs; the public code has 800.",
         "ERDiffAligner against the published denoiser, objective, step size, batches "
         "and start, sessions shuffled, on the same trials in one run on one thread. "
         "The published shape is stopped when its R2 on held-out trials is within "

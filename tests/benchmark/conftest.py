@@ -78,8 +78,6 @@ def bench(tmp_path, monkeypatch):
     (tmp_path / "quick_methods.py").write_text(MODULE)
     (tmp_path / "quick.toml").write_text(CONFIG)
     (tmp_path / "fragile").write_text("")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("FRAGILE", str(tmp_path / "fragile"))
-    monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
     sys.modules.pop("quick_methods", None)

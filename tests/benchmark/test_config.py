@@ -1,5 +1,7 @@
 """Configurations: what is read, and what is refused."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -22,10 +24,17 @@ settings = [{ name = "few", target_trials = 8 }, { name = "wide", n_components =
 """
 
 
-def write(folder, text, name="mine.toml"):
-    path = folder / name
-    path.write_text(text, encoding="utf-8")
-    return path
+def write(folder, text, **change):
+    """Write a configuration, and sessions beside it."""
+    arrays = {
+        "source": np.ones((8, 4, 3)),
+        "target": np.ones((9, 4, 5)),
+        "source_behaviour": np.ones((8, 4, 2)),
+        "target_behaviour": np.ones((9, 4, 2)),
+    }
+    np.savez(folder / "mine.npz", **arrays | change)
+    (folder / "mine.toml").write_text(text, encoding="utf-8")
+    return folder / "mine.toml"
 
 
 @pytest.mark.parametrize("name", ready_made())
@@ -48,12 +57,12 @@ def test_table_1_holds_every_method_from_both_starts_on_both_recordings():
 
 
 def test_a_configuration_of_ones_own(tmp_path):
-    np.savez(tmp_path / "mine.npz", source=np.zeros((2, 2, 2)))
     configuration = read_configuration(write(tmp_path, GOOD))
     cells = configuration.cells()
     assert len(cells) == 2 * 2 * 2 * 2
     assert {c["seed"] for c in cells} == {3, 5}
-    assert {c["data"] for c in cells} == {"synthetic", str(tmp_path / "mine.npz")}
+    assert {c["data"] for c in cells} == {"synthetic", "mine.npz"}
+    assert {c["file"] for c in cells} == {None, str(tmp_path / "mine.npz")}
     aligner = make_aligner(configuration.methods["short ERDiff"])
     assert aligner.max_steps == 7 and aligner.prior.n_blocks == 1
 
@@ -69,7 +78,10 @@ def test_a_configuration_of_ones_own(tmp_path):
         (('"synthetic"', '"mihy"'), "'mihy' is not known; did you mean 'mihi'"),
         (("mine.npz", "gone.npz"), "there is no file .*gone.npz"),
         (("target_trials = 8", "target_trails = 8"), "did you mean 'target_trials'"),
-        (("target_trials = 8", "target_trials = 2"), "must be at least 4, got 2"),
+        (
+            ("target_trials = 8", "target_trials = 2"),
+            "must be from 4 to 1000000, got 2",
+        ),
         (("target_trials = 8", "target_trials = 8.5"), "must be of type int, got 8.5"),
         (('name = "few", ', ""), "has no name"),
         (('"few"', '"wide"'), "two settings share a name"),
@@ -77,7 +89,7 @@ def test_a_configuration_of_ones_own(tmp_path):
         (("max_steps = 7", "max_steps = -1"), "'max_steps' .* must be an int in"),
         (("prior__n_blocks", "prior__n_block"), "Invalid parameter 'n_block'"),
         (("ERDiffAligner", "ERDifAligner"), "aligner 'ERDifAligner' cannot be made"),
-        (("ERDiffAligner", "json:JSONDecoder"), "it has no method adapt"),
+        (("ERDiffAligner", "json:JSONDecoder"), "it has no get_params, .*adapt"),
         (('"short ERDiff"]\na', '"oracle"]\na'), "'oracle' is there already"),
         (('name = "one"', 'kind = "decodingg"'), "did you mean 'decoding'"),
         (('name = "one"', 'reference = "DANN"'), "reference 'DANN' is not among"),
@@ -86,10 +98,24 @@ def test_a_configuration_of_ones_own(tmp_path):
         (('data = ["synthetic", "mine.npz"]', ""), "name its data"),
         (('data = ["synthetic", "mine.npz"]', 'data = "mihi"'), "a list of names"),
         (('title = "Mine"', "title = "), "is no TOML"),
+        (("seeds = [3, 5]", "seeds = [99999999999]"), "seeds must be how many"),
+        (("n_components = 12", "noise_scale = 0"), "noise_scale must be from 0.001"),
+        (("n_components = 12", "noise_scale = nan"), "must be from 0.001 to 1000.0"),
+        (("n_components = 12", "turnover = 0.5"), "are for data 'synthetic' alone"),
+        (('name = "one"', 'behaviour = "speed"'), "'speed' is not there for data"),
+        (('name = "one"', 'kind = "equal time"'), "have no meaning for kind 'equal"),
+        (('name = "one"', 'kind = "dynamics"'), "simulates its data"),
+        (('name = "one"', 'kind = "latents"'), "the oracle has no source latents"),
+        (('name = "one"', 'name = "cells"'), "'cells' needs another name"),
+        (('["short ERDiff", "oracle"]', "[]"), "methods must be a list of names"),
+        (
+            ('[method."short ERDiff"]', "[method]\nx = 3"),
+            "must be a table with the key",
+        ),
+        (("prior__n_blocks = 1", 'prior__n_blocks = "x"'), "'n_blocks' parameter"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path, change, message):
-    np.savez(tmp_path / "mine.npz", source=np.zeros((2, 2, 2)))
     assert change[0] in GOOD
     with pytest.raises(ConfigurationError, match=message):
         read_configuration(write(tmp_path, GOOD.replace(*change)))
@@ -105,3 +131,34 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path):
 def test_no_such_configuration():
     with pytest.raises(FileNotFoundError, match="those that come with skerdiff.*smoke"):
         read_configuration("smoek")
+
+
+def test_sessions_are_looked_at_before_anything_starts(tmp_path):
+    path = write(tmp_path, GOOD, target=np.full((9, 4, 5), np.nan))
+    with pytest.raises(ConfigurationError, match="target must hold finite numbers"):
+        read_configuration(path)
+
+
+@pytest.mark.parametrize(
+    "code, message",
+    [
+        ("class Mine: pass", "is no aligner"),
+        ("class Mine(:", "SyntaxError"),
+        ("raise RuntimeError('no')", "RuntimeError: no"),
+        ("class Other: pass", "has no attribute 'Mine'"),
+    ],
+)
+def test_modules_of_ones_own_that_cannot_be_used(tmp_path, code, message):
+    module = f"mine_{abs(hash(code))}"
+    (tmp_path / f"{module}.py").write_text(code)
+    text = GOOD.replace('"ERDiffAligner"', f'"{module}:Mine"')
+    before = list(sys.path)
+    with pytest.raises(ConfigurationError, match=message):
+        read_configuration(write(tmp_path, text))
+    assert sys.path == before
+
+
+def test_names_that_would_share_files_are_refused(tmp_path):
+    text = GOOD + GOOD[GOOD.index("[[experiment]]") :].replace('"one"', '"ONE!"')
+    with pytest.raises(ConfigurationError, match="'ONE!' needs another name"):
+        read_configuration(write(tmp_path, text))

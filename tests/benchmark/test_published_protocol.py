@@ -78,11 +78,11 @@ def test_only_the_published_variants_read_target_labels(quick, split):
         return part[0], part[1] + 1e3 * np.arange(len(part[1]))[:, None, None]
 
     honest = published_protocol(split, "honest", n_epochs=3)
-    best = published_protocol(split, "sessions shuffled", n_epochs=3)
+    best = published_protocol(split, "shuffled, best epoch", n_epochs=3)
     paired = published_protocol(split, "last epoch", n_epochs=3)
     split.train = corrupt(split.train)
     assert published_protocol(split, "honest", n_epochs=3) == honest
-    assert published_protocol(split, "sessions shuffled", n_epochs=3) != best
+    assert published_protocol(split, "shuffled, best epoch", n_epochs=3) != best
     split.target_direction = np.roll(split.target_direction, 1)
     assert published_protocol(split, "honest", n_epochs=3) == honest
     split.train = split.train[0], split.train[1] * 0

@@ -11,7 +11,7 @@ from docutils.core import publish_doctree
 from docutils.nodes import entry, row
 
 from skerdiff.benchmark._report import cells_csv, compare, load, write_report
-from skerdiff.benchmark._results import FILE
+from skerdiff.benchmark._results import FILE, ResultsError
 from skerdiff.benchmark._tables import Table, difference, slug, summary, tables_of
 
 METHODS = {"no adaptation": -0.3, "geometry only": 0.8, "ERDiff": 0.85, "oracle": 0.9}
@@ -148,7 +148,8 @@ def test_html_is_escaped():
         (
             "equal time",
             {"published_r2_at_equal_time": -0.4, "published_best_r2": 0.1,
-             "published_s": 25.0, "reached": False, "ratio": 25.0},
+             "published_s": 25.0, "reached": False, "ratio": 25.0,
+             "published_prior_epochs": 80},
             ["-0.400", "0.100", "no", "> 25"],
         ),
     ],
@@ -217,6 +218,54 @@ def test_reports_of_equal_results_are_equal_but_for_time(tmp_path):
     assert "adapt_s" not in cells_csv(load([tmp_path / "a"]))
 
 
+def test_settings_of_other_kinds_get_tables_of_their_own():
+    lines = [
+        line(i, {"r2": 0.1 * i}, kind="cost", seed=seed, setting={"name": name})
+        for i, name in enumerate(["all", "few"])
+        for seed in range(2)
+    ]
+    tables = {table.name: table.rows for table in tables_of("one", lines)}
+    assert list(tables) == ["one-mihi-all", "one-mihi-few"]
+    assert tables["one-mihi-all"][0][6].startswith("0.00")
+    assert tables["one-mihi-few"][0][6].startswith("0.10")
+
+
+def test_seed_0_alone_makes_a_table_of_settings():
+    lines = [line(i, setting={"name": name}) for i, name in enumerate("ab")]
+    (table,) = tables_of("one", lines)
+    assert table.rows == [["a", "0.50"], ["b", "0.50"]]
+
+
+def test_missing_seeds_are_said_and_ranks_are_of_whole_rows():
+    lines = decoding_lines()
+    lines = [e for e in lines if e["method"] != "ERDiff" or e["seed"] == 2]
+    (table,) = tables_of("one", lines)
+    rows = {r[0]: dict(zip(table.header, r)) for r in table.rows}
+    assert rows["ERDiff"]["R2"].endswith("(1 of 5 seeds)")
+    assert rows["ERDiff"]["rank"] == "" and rows["oracle"]["rank"] == "1.0"
+
+
+def test_experiments_of_one_name_in_two_folders_are_told_apart(tmp_path):
+    a = write(tmp_path / "a", decoding_lines())
+    b = write(tmp_path / "b", decoding_lines(shift=-0.1))
+    assert {e["experiment"] for e in load([a, b])} == {"one (a)", "one (b)"}
+    assert {e["experiment"] for e in load([a, a])} == {"one"}
+
+
+def test_a_report_leaves_pyplot_alone(tmp_path):
+    import matplotlib.pyplot as plt
+
+    backend, numbers = plt.get_backend(), plt.get_fignums()
+    write_report([write(tmp_path / "in", decoding_lines())], tmp_path / "out")
+    assert (plt.get_backend(), plt.get_fignums()) == (backend, numbers)
+
+
+def test_no_result_yet(tmp_path):
+    with pytest.raises(ResultsError, match="holds no finished result yet"):
+        write_report([write(tmp_path / "in", [])], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_two_runs_are_compared_by_seed(tmp_path):
     a = write(tmp_path / "a", decoding_lines())
     b = write(tmp_path / "b", decoding_lines(n_seeds=4, shift=0.1))
@@ -224,7 +273,7 @@ def test_two_runs_are_compared_by_seed(tmp_path):
     assert len(table.rows) == len(METHODS)
     for found in (dict(zip(table.header, r)) for r in table.rows):
         assert found["seeds"] == "4"
-        assert found["B less A"] != "" and found["time B / A"] == "1.00"
+        assert found["B less A"] != "" and found["adapting B / A"] == "1.00"
     # the noise of the first method's first seeds is the same in both
     assert dict(zip(table.header, table.rows[0]))["B less A"] == "+0.1000"
     with pytest.raises(ValueError, match="share no result"):
@@ -238,4 +287,4 @@ def test_texts():
     assert summary([]) == ""
     assert difference({0: 1.0}, {0: 0.5}) == "+0.500"
     assert difference({0: 1.0}, {}) == ""
-    assert slug("My data/one.npz") == "one-npz"
+    assert slug("My data/one.npz", "b") == "my-data-one-npz-b"

@@ -17,7 +17,7 @@ from skerdiff.benchmark._results import (
 
 
 def line(key, value=0):
-    return {"key": key, "value": value}
+    return dict.fromkeys(_results.FIELDS) | {"key": key, "result": value}
 
 
 def test_lines_come_back_and_the_last_of_a_key_counts(tmp_path):
@@ -46,10 +46,10 @@ def test_a_half_written_last_line_is_passed_over_and_removed(tmp_path, torn):
     assert read_results(tmp_path) == [line("a"), line("c")]
 
 
-def test_damage_in_the_middle_is_an_error_that_names_the_line(tmp_path):
-    (tmp_path / FILE).write_text(
-        f"{json.dumps(line('a'))}\nxx\n{json.dumps(line('b'))}\n"
-    )
+@pytest.mark.parametrize("damage", ["xx", '{"key": "b"}', "3", "[]"])
+def test_damage_in_the_middle_is_an_error_that_names_the_line(tmp_path, damage):
+    a, b = (json.dumps(line(key)) for key in "ab")
+    (tmp_path / FILE).write_text(f"{a}\n{damage}\n{b}\n")
     with pytest.raises(ResultsError, match="line 2, is damaged"):
         read_results(tmp_path)
 
@@ -103,7 +103,7 @@ def test_two_runs_do_not_write_to_one_folder(tmp_path):
         "import sys\n"
         "from skerdiff.benchmark._results import open_results, ResultsError\n"
         "try:\n"
-        "    with open_results(sys.argv[1]) as append: append({'key': 'x'})\n"
+        "    with open_results(sys.argv[1]) as append: append({})\n"
         "except ResultsError as error: print(error)\n"
     )
     with open_results(tmp_path) as append:
@@ -121,4 +121,9 @@ def test_a_fresh_start_keeps_the_old_results_aside(tmp_path):
             append(line(key))
     assert read_results(tmp_path) == [line("c")]
     assert read_results(tmp_path / "results-1.jsonl") == [line("a")]
+    assert read_results(tmp_path / "results-2.jsonl") == [line("b")]
+    (tmp_path / "results-1.jsonl").unlink()
+    for key in "de":
+        with open_results(tmp_path, fresh=True) as append:
+            append(line(key))
     assert read_results(tmp_path / "results-2.jsonl") == [line("b")]

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+from skerdiff.benchmark import run as run_benchmark
 from skerdiff.benchmark._cli import main
 from skerdiff.benchmark._config import read_configuration
 from skerdiff.benchmark._experiments import content_of, run_cell
@@ -70,6 +71,7 @@ def test_a_finished_run_is_not_run_again(bench, capsys):
     )
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_the_number_of_workers(bench):
     assert run(bench) == 0
     one = scores(bench)
@@ -96,6 +98,7 @@ def test_a_method_that_fails_leaves_the_others_as_they_were(bench, capsys):
     assert len(read_results(bench / "out")) == N_CELLS
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_loses_nothing(bench, capsys):
     (bench / "fragile").write_text("die")
     assert run(bench, jobs=2) == 1
@@ -107,6 +110,7 @@ def test_a_worker_that_dies_loses_nothing(bench, capsys):
     assert len(read_results(bench / "out")) == N_CELLS
 
 
+@pytest.mark.slow
 def test_killed_three_times_and_resumed_the_report_is_that_of_an_undisturbed_run(bench):
     assert run(bench) == 0
     os.rename(bench / "out", bench / "undisturbed")
@@ -206,6 +210,7 @@ def test_content_is_all_that_counts(bench):
 
 def test_a_noise_scale_does_not_count_where_there_is_no_noise():
     cell = {"kind": "decoding", "data": "mihi", "behaviour": None, "seed": 0}
+    cell["file"] = None
     cells = [
         cell | {"method": method, "setting": {"name": "a", "noise_scale": scale}}
         for method in ("geometry only", "ERDiff", "oracle")
@@ -214,6 +219,95 @@ def test_a_noise_scale_does_not_count_where_there_is_no_noise():
     digests = [content_of(c, {}) for c in cells]
     assert digests[0] == digests[1] and digests[4] == digests[5]
     assert digests[2] != digests[3]
+
+
+def edit(bench, *changes):
+    text = (bench / "quick.toml").read_text()
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after)
+    (bench / "quick.toml").write_text(text)
+
+
+def test_results_of_an_earlier_form_of_the_configuration_are_left_out(bench, capsys):
+    run(bench)
+    edit(bench, ("seeds = 3", "seeds = 2"), ("n_starts = 0", "n_starts = 1"))
+    capsys.readouterr()
+    run(bench)
+    out = capsys.readouterr().out
+    # still and fragile as they were, quick anew
+    assert "4 of 10 results are there already" in out
+    lines = load([bench / "out"])
+    assert len(lines) == 10
+    assert [line["index"] for line in lines] == list(range(10))
+    report = (bench / "out" / "report" / "first-mine-npz.rst").read_text()
+    assert "seeds)" not in report and "0/2" in report and "0/3" not in report
+    # what the report compares with needs no new run
+    edit(
+        bench,
+        ('reference = "quick"\n', ""),
+        ("seeds = 2", 'seeds = 2\nreference = "still"'),
+    )
+    before = (bench / "out" / FILE).read_bytes()
+    run(bench)
+    assert (bench / "out" / FILE).read_bytes() == before
+    assert (
+        "R2 less still" in (bench / "out" / "report" / "first-mine-npz.rst").read_text()
+    )
+
+
+def test_a_moved_configuration_goes_on(bench):
+    run(bench)
+    (bench / "moved").mkdir()
+    for name in ("quick.toml", "mine.npz", "quick_methods.py"):
+        os.rename(bench / name, bench / "moved" / name)
+    sys.modules.pop("quick_methods")  # as a new process would have it
+    before = (bench / "out" / FILE).read_bytes()
+    config = str(bench / "moved" / "quick.toml")
+    assert main(["run", config, "--output", str(bench / "out"), "--jobs", "1"]) == 0
+    assert (bench / "out" / FILE).read_bytes() == before
+
+
+def test_two_files_of_one_name_are_two(bench):
+    (bench / "b").mkdir()
+    with np.load(bench / "mine.npz") as file:
+        arrays = dict(file)
+    arrays["target"] = arrays["target"][:, :, ::-1] + 1
+    np.savez(bench / "b" / "mine.npz", **arrays)
+    edit(bench, ('data = ["mine.npz"]', 'data = ["mine.npz", "b/mine.npz"]'))
+    assert run(bench) == 0
+    assert len(load([bench / "out"])) == 2 * N_CELLS
+    names = {path.name for path in (bench / "out" / "report").glob("*.rst")}
+    assert {"first-mine-npz.rst", "first-b-mine-npz.rst", "first.rst"} <= names
+
+
+@pytest.mark.slow
+def test_a_changed_method_of_ones_own_is_run_again(bench, capsys):
+    run(bench)
+    module = bench / "quick_methods.py"
+    module.write_text(module.read_text() + "\n    anything = 1\n")
+    command = [sys.executable, "-m", "skerdiff.benchmark", "run"]
+    command += [str(bench / "quick.toml"), "--output", str(bench / "out")]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert f"{N_CELLS - 3} of {N_CELLS} results are there already" in out
+
+
+def test_a_report_of_an_unfinished_run_says_so(bench):
+    (bench / "fragile").write_text("raise")
+    run(bench)
+    page = (bench / "out" / "report" / "index.html").read_text()
+    assert "Not finished: 3 results are missing" in page
+    (bench / "fragile").write_text("")
+    run(bench)
+    assert "Not finished" not in (bench / "out" / "report" / "index.html").read_text()
+
+
+def test_options_that_have_no_meaning_are_refused(bench, capsys):
+    assert run(bench, "--scheduler", "tcp://x:1") == 1
+    assert "add --backend dask" in capsys.readouterr().err
+    configuration = read_configuration(bench / "quick.toml")
+    with pytest.raises(ValueError, match="backend must be one of"):
+        run_benchmark(configuration, bench / "out", backend="threads")
 
 
 def test_results_of_other_code_are_announced(bench, capsys):

@@ -136,7 +136,8 @@ def test_ones_own_sessions(tmp_path, arrays):
 
 
 def test_directions_are_optional_but_settings_may_need_them(tmp_path, arrays):
-    del arrays["source_direction"], arrays["onset"]
+    for key in ("source_direction", "target_direction", "onset"):
+        del arrays[key]
     data = load_pair(save(tmp_path, arrays))
     assert data.direction is None and data.onset == 0
     make_split(data, 0, {"target_trials": 8})
@@ -150,7 +151,17 @@ def test_directions_are_optional_but_settings_may_need_them(tmp_path, arrays):
         ({"target": None}, r"lacks \['target'\]"),
         ({"source": np.zeros((24, 6))}, r"source must be \(n_trials, n_bins, n_neur"),
         ({"target_behaviour": np.zeros((20, 5, 2))}, "target must be"),
-        ({"target_direction": np.zeros(19)}, "one entry for each of the 20 trials"),
+        ({"target_direction": None}, "give both of"),
+        ({"source_direction": np.full(24, 0.5)}, "one whole number for each"),
+        ({"source_direction": np.full(24, "up")}, "must hold finite numbers, got <U2"),
+        ({"source": np.full((24, 6, 5), np.nan)}, "source must hold finite numbers"),
+        ({"target": np.ones((20, 6, 7), complex)}, "got complex128"),
+        ({"target": np.array([{}])}, "is no .npz file of plain arrays"),
+        ({"target_behaviour": np.zeros((20, 6, 3))}, "as many bins and outputs"),
+        ({"onset": -4}, "onset must be the number of a bin, 0 to 5, got -4"),
+        ({"onset": np.zeros(2)}, "onset must be the number of a bin"),
+        ({"onset": 6}, "onset must be the number of a bin"),
+        ({"target_direction": np.zeros(19)}, "one whole number for each of the 20"),
     ],
 )
 def test_files_that_do_not_hold_two_sessions(tmp_path, arrays, change, message):
@@ -162,9 +173,20 @@ def test_files_that_do_not_hold_two_sessions(tmp_path, arrays, change, message):
 def test_what_is_no_npz(tmp_path):
     with pytest.raises(FileNotFoundError):
         load_pair(tmp_path / "gone.npz")
-    (tmp_path / "text.npz").write_text("hello")
+    for content in (b"hello", b"", b"PK\x03\x04 cut off"):
+        (tmp_path / "text.npz").write_bytes(content)
+        with pytest.raises(ConfigurationError, match="is no .npz file"):
+            load_pair(tmp_path / "text.npz")
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    (tmp_path / "one.npy").rename(tmp_path / "one.npz")
     with pytest.raises(ConfigurationError, match="is no .npz file"):
-        load_pair(tmp_path / "text.npz")
+        load_pair(tmp_path / "one.npz")
+    few = {"source": 9, "target": 7}
+    arrays = {k: np.ones((n, 3, 2)) for k, n in few.items()}
+    arrays |= {f"{k}_behaviour": np.ones((n, 3, 2)) for k, n in few.items()}
+    np.savez(tmp_path / "few.npz", **arrays)
+    with pytest.raises(ConfigurationError, match="target must have 8 trials or more"):
+        load_pair(tmp_path / "few.npz")
     with pytest.raises(ConfigurationError, match="'mihy' is not known"):
         load_pair("mihy")
     with pytest.raises(ConfigurationError, match="for data 'synthetic' only"):
