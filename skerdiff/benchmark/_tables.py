@@ -179,7 +179,15 @@ def _decoding(name, title, lines):
     n, reference = n_seeds(lines), reference_of(lines)
     ranks = mean_ranks({method: v for method, v in r2.items() if len(v) == n})
     published = lines[0]["data"] == "mihi" and len(R2_PERCENT.keys() & r2.keys()) > 2
-    header = ["method", "R2", "RMSE", f"R2 less {reference}", "rank", "ambiguous"]
+    header = [
+        "method",
+        "R2",
+        "RMSE",
+        f"R2 less {reference}",
+        "rank",
+        "ambiguous",
+        "adds",
+    ]
     rows = []
     for method, mine in methods.items():
         rmse = by_seed(mine, "rmse").values()
@@ -190,13 +198,15 @@ def _decoding(name, title, lines):
             "" if method == reference else difference(r2[method], r2[reference]),
             f"{ranks[method]:.1f}" if method in ranks else "",
             f"{sum(by_seed(mine, 'ambiguous').values())}/{len(mine)}",
+            f"{mine[0]['result']['n_parameters_added']:,}",
         ]
         rows.append([*row, _published_r2(method, r2)] if published else row)
     notes = [
         _seeds_note(lines),
         "R2 and RMSE are of decoded behaviour on held-out target trials; rank is the "
         "mean rank by R2 within a seed, 1 the best; ambiguous says in how many runs "
-        "the aligner warned.",
+        "the aligner warned; adds counts the parameters that a method brings besides "
+        "the source model.",
     ]
     if published:
         header.append("published R2, %")
