@@ -135,8 +135,12 @@ def _dynamics(title, lines):
         fields[line["method"]] = lambda Z, w=weights: fitted_velocity(
             w, Z, dynamics.step
         )
-    fig = Figure(figsize=(2.7 * len(fields), 3.0), layout="constrained")
-    axes = fig.subplots(1, len(fields))
+    n_columns = min(3, len(fields))
+    n_rows = -(-len(fields) // n_columns)
+    fig = Figure(figsize=(2.9 * n_columns, 3.1 * n_rows), layout="constrained")
+    axes = fig.subplots(n_rows, n_columns, squeeze=False).ravel()
+    for ax in axes[len(fields) :]:
+        ax.set_axis_off()
     grid = np.stack(np.meshgrid(*[np.linspace(0.04, 0.96, 14)] * 2), -1)
     for ax, (name, field) in zip(axes, fields.items()):
         arrows = field(grid)
