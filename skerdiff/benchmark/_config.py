@@ -15,6 +15,7 @@ from ._methods import BASELINES, GROUPS, METHODS, make_aligner
 from ._published_protocol import VARIANTS
 from ._sessions import MODEL, PAIRS, SETTING, SIMULATION, TRIALS, read_pair
 from ._tables import slug
+from .prior_quality import REAL, models
 
 FOLDER = Path(__file__).with_name("configs")
 
@@ -39,6 +40,7 @@ KINDS = {
     ),
     "latents": Kind(("no adaptation", "geometry only", "ERDiff"), _ALL),
     "equal time": Kind(("ERDiff",), frozenset(TRIALS), any_method=False),
+    "prior": Kind((REAL, *models(0)), frozenset(), any_method=False),
 }
 BALANCED = {"name": "balanced"}
 MAX_SEED = 2**32 - 1

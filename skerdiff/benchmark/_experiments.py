@@ -26,6 +26,7 @@ from ._equal_time import equal_time
 from ._methods import BASELINES, METHODS, make_aligner
 from ._published_protocol import published_protocol
 from ._sessions import MODEL, SIMULATION, load_pair, make_split
+from .prior_quality import prior_quality, source_latents
 
 
 def run_cell(cell, own_methods, memory=None):
@@ -184,6 +185,14 @@ def _latents(cell, own_methods, memory):
     return row
 
 
+def _prior(cell, own_methods, memory):
+    seed, name = cell["seed"], cell["method"]
+    pair = cell["file"] or cell["data"]
+    Z = source_latents(pair, seed, cell["behaviour"], memory)
+    row = next(r for r in prior_quality(Z, seed, [name]) if r["model"] == name)
+    return {key: float(value) for key, value in row.items() if key != "model"}
+
+
 def _means(Z, direction):
     return {int(k): Z[direction == k].mean(0) for k in np.unique(direction)}
 
@@ -195,4 +204,5 @@ KINDS = {
     "equal time": _equal_time,
     "dynamics": _dynamics,
     "latents": _latents,
+    "prior": _prior,
 }

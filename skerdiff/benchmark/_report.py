@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ._kinds import tables_of
 from ._results import PLAN, ResultsError, read_results, results_file, write_whole
 from ._statistics import paired_difference
-from ._tables import Table, by_seed, group, summary, tables_of
+from ._tables import Table, by_seed, group, summary
 
 PROTOCOL = (
     "The target's labels are used for the score alone. Methods adapt to some target "

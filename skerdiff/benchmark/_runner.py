@@ -26,6 +26,7 @@ from ._results import PLAN, open_results, read_results, write_whole
 
 BACKENDS = ("loky", "dask")
 ERRORS = "errors.log"
+HEADLINES = (("r2", "R2"), ("log_likelihood", "log-likelihood"))
 # what is timed runs alone, one cell after the other
 TIMED = ("cost", "equal time")
 
@@ -290,7 +291,8 @@ class _Progress:
 
     def finished(self, cell, result):
         """Note a result."""
-        self._step(cell, f"R2 {result['r2']:.3f}")
+        shown = [(what, result[key]) for key, what in HEADLINES if key in result]
+        self._step(cell, "{} {:.3f}".format(*shown[0]) if shown else "done")
 
     def failed(self, cells, error):
         """Note an error."""

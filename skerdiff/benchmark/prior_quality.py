@@ -1,12 +1,11 @@
 """How well the diffusion prior models held-out trajectories.
 
-``python -m skerdiff.benchmark.prior_quality --data mihi --seeds 5``
+``skerdiff benchmark run prior``
 """
 
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
-import argparse
 import warnings
 
 import numpy as np
@@ -17,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
 
+from ..alignment._cache import fit_model, run_once
 from ..diffusion import DiffusionPrior
 from ..diffusion._mixture import autoregressive_covariance
 from ..latent import SequentialVAE
@@ -26,9 +26,10 @@ from ..metrics import (
     two_sample_auc,
     value_distance,
 )
-from ._sessions import PAIRS, load_pair
+from ._sessions import load_pair
 
 N_SAMPLES = 200
+REAL = "training trials"
 
 
 class GaussianTrajectories(BaseEstimator):
@@ -115,7 +116,7 @@ def models(seed):
     } | {name: DiffusionPrior(random_state=seed, **p) for name, p in priors.items()}
 
 
-def source_latents(pair, seed):
+def source_latents(pair, seed, behaviour=None, memory=None):
     """Latents of a pair's source session, standardised, shuffled by trial.
 
     Parameters
@@ -125,17 +126,21 @@ def source_latents(pair, seed):
     seed : int
         Seed of the order of the trials and of the latent-variable model. It sees all of
         them, also those that are held out later.
+    behaviour : str, default=None
+        What shapes the latents, see `load_pair`.
+    memory : str, default=None
+        Cache of latent-variable models.
 
     Returns
     -------
     Z : ndarray of shape (n_trials, n_bins, n_components)
         Latents.
     """
-    data = load_pair(pair, seed)
-    source = data.trials.session == data.trials.source
-    X = data.trials[data.trials.source]
-    Z = SequentialVAE(random_state=seed).fit(X, data.y[source]).transform(X)
-    Z = np.asarray(Z, np.float64)
+    data = load_pair(pair, seed, behaviour)
+    X, y = data.trials[data.trials.source], data.y[data.trials.is_source]
+    model = SequentialVAE(random_state=seed)
+    model = run_once(memory, fit_model, {"model": model, "X": X, "y": y}, {})
+    Z = np.asarray(model.transform(X), np.float64)
     return (Z - Z.mean((0, 1))) / Z.std((0, 1))
 
 
@@ -159,8 +164,8 @@ def prior_quality(Z, seed=0, names=None, train_share=0.8):
         Per model ``model``; ``log_likelihood`` of held-out trials in nats per
         coordinate; ``denoising_error`` (priors only); ``value`` and ``correlation``,
         distances between samples and held-out trials; ``auc`` between them; and
-        ``neighbour``, the nearest-neighbour ratio. A row ``real`` compares the training
-        trials in place of samples.
+        ``neighbour``, the nearest-neighbour ratio. A row ``training trials``
+        compares the training trials in place of samples.
     """
     n_train = round(train_share * len(Z))
     train, held_out = Z[:n_train], Z[n_train:]
@@ -178,7 +183,7 @@ def prior_quality(Z, seed=0, names=None, train_share=0.8):
             | more
         )
 
-    add("real", train)
+    add(REAL, train)
     for name, model in models(seed).items():
         if names is not None and name not in names:
             continue
@@ -190,58 +195,3 @@ def prior_quality(Z, seed=0, names=None, train_share=0.8):
         more["neighbour"] = nearest_neighbour_ratio(train, held_out, sampled)
         add(name, sampled, **more)
     return rows
-
-
-def table(rows):
-    """Lay out means over seeds, with the spread and the worst of the likelihood.
-
-    Parameters
-    ----------
-    rows : list of dict
-        Rows of `prior_quality`, of one or more seeds.
-
-    Returns
-    -------
-    text : str
-        One line per model.
-    """
-    names = list(dict.fromkeys(row["model"] for row in rows))
-    columns = ("denoising_error", "value", "correlation", "auc", "neighbour")
-    head = f"{'':26}    LL     sd  worst  denoising  value  corr.    AUC     NN"
-    lines = [head]
-    for name in names:
-        mine = [row for row in rows if row["model"] == name]
-        text = f"{name:26}"
-        found = np.array([row.get("log_likelihood", np.nan) for row in mine])
-        spread = found.std(ddof=1) if len(found) > 1 else np.nan
-        for value in (found.mean(), spread, found.min()):
-            text += f" {value:6.3f}" if np.isfinite(value) else f" {'':6}"
-        for column, width in zip(columns, (10, 6, 6, 6, 6)):
-            value = np.mean([row.get(column, np.nan) for row in mine])
-            digits = 4 if column == "denoising_error" else 3
-            shown = f"{value:{width}.{digits}f}" if np.isfinite(value) else " " * width
-            text += f" {shown}"
-        lines.append(text)
-    return "\n".join(lines)
-
-
-def main(argv=None):
-    """Fit the models and print one table per data set."""
-    parser = argparse.ArgumentParser(prog="python -m skerdiff.benchmark.prior_quality")
-    parser.add_argument("--data", nargs="+", choices=PAIRS, default=["mihi"])
-    parser.add_argument("--seeds", type=int, default=5, help="number of seeds")
-    parser.add_argument("--models", nargs="+", choices=models(0), default=None)
-    args = parser.parse_args(argv)
-    for pair in args.data:
-        rows = []
-        for seed in range(args.seeds):
-            found = prior_quality(source_latents(pair, seed), seed, args.models)
-            rows += found
-            scores = [r for r in found if "log_likelihood" in r]
-            parts = [f"{r['model']} {r['log_likelihood']:.3f}" for r in scores]
-            print(f"{pair} seed {seed}: {', '.join(parts)}", flush=True)
-        print(f"\n{pair}, source latents, {args.seeds} seeds\n{table(rows)}\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from skerdiff.benchmark._config import read_configuration, ready_made
+from skerdiff.benchmark._kinds import tables_of
 from skerdiff.benchmark._report import load
-from skerdiff.benchmark._tables import group, tables_of
+from skerdiff.benchmark._tables import group
 
 ROOT = Path(__file__).parents[2]
 RESULTS = sorted((ROOT / "doc" / "results").glob("*.jsonl"))

@@ -10,9 +10,10 @@ import pytest
 from docutils.core import publish_doctree
 from docutils.nodes import entry, row
 
+from skerdiff.benchmark._kinds import tables_of
 from skerdiff.benchmark._report import cells_csv, compare, load, write_report
 from skerdiff.benchmark._results import FILE, ResultsError
-from skerdiff.benchmark._tables import Table, difference, slug, summary, tables_of
+from skerdiff.benchmark._tables import Table, difference, slug, summary
 
 METHODS = {"no adaptation": -0.3, "geometry only": 0.8, "ERDiff": 0.85, "oracle": 0.9}
 
@@ -144,6 +145,12 @@ def test_html_is_escaped():
              "fixed_points": 0.2, "true_fixed_points": 0.1,
              "weights": np.zeros((26, 2)).tolist()},
             ["3.00", "0.10", "0.20", "true latents", "2.00", "0.01"],
+        ),
+        (
+            "prior",
+            {"log_likelihood": 1.5, "denoising_error": 0.05, "value": 0.1,
+             "correlation": 0.2, "auc": 0.55, "neighbour": 1.25},
+            ["1.50", "0.0500", "0.100", "0.200", "0.55", "1.25"],
         ),
         (
             "equal time",
