@@ -5,7 +5,7 @@ import tomllib
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
-from skerdiff.benchmark._report import write_report
+from skerdiff.benchmark import label_free, write_report
 
 project = "skerdiff"
 author = "The skerdiff developers"
@@ -79,6 +79,9 @@ def write_benchmark_tables(app):
     """Draw the tables and figures of results, which pages include."""
     here = Path(__file__).parent
     write_report(sorted(here.glob("results/*.jsonl")), here / "benchmark_tables")
+    runs = label_free.read_runs(here.parent / "examples" / "label_free_runs.csv")
+    table = label_free.table(runs).rst()
+    (here / "benchmark_tables" / "label-free.rst").write_text(table, encoding="utf-8")
 
 
 def setup(app):

@@ -291,8 +291,9 @@ def _prior(name, title, lines):
     notes = [
         _seeds_note(lines),
         "Held-out trajectories of source latents: log-likelihood in nats per value; "
-        "mean denoising error; between samples and held-out trials the distances of values "
-        "and of correlations, a classifier's AUC and the nearest-neighbour ratio.",
+        "mean denoising error; between samples and held-out trials the distances of "
+        "values and of correlations, a classifier's AUC and the nearest-neighbour "
+        "ratio.",
     ]
     return [Table(name, title, [*header, "nearest"], rows, notes)]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ._kinds import tables_of
-from ._results import PLAN, ResultsError, read_results, results_file, write_whole
+from ._results import FILE, PLAN, ResultsError, read_results, results_file, write_whole
 from ._statistics import paired_difference
 from ._tables import Table, by_seed, group, summary
 
@@ -62,23 +62,31 @@ def load(paths):
 
 
 def _planned(path):
-    lines = read_results(path)
+    lines, plan = read_results(path), _plan(path)
+    if plan is not None:
+        lines = [line | plan[line["key"]] for line in lines if _is_planned(line, plan)]
     if not lines:
         raise ResultsError(f"{path} holds no finished result yet.")
-    plan = results_file(path).with_name(PLAN)
-    if plan.exists():
-        plan = json.loads(plan.read_text(encoding="utf-8"))
-        lines = [line | plan[line["key"]] for line in lines if line["key"] in plan]
     return sorted(lines, key=lambda line: line["index"])
+
+
+def _plan(path):
+    """What the last run of a folder was to give; None for other files."""
+    file = results_file(path)
+    plan = file.with_name(PLAN)
+    if file.name != FILE or not plan.exists():
+        return None
+    return json.loads(plan.read_text(encoding="utf-8"))
+
+
+def _is_planned(line, plan):
+    return plan.get(line["key"], {}).get("content") == line["content"]
 
 
 def n_missing(path):
     """Count the results that a folder's plan asks for and that are not there."""
-    plan = results_file(path).with_name(PLAN)
-    if not plan.exists():
-        return 0
-    known = {line["key"] for line in read_results(path)}
-    return len(json.loads(plan.read_text(encoding="utf-8")).keys() - known)
+    plan = _plan(path) or {}
+    return len(plan) - sum(_is_planned(line, plan) for line in read_results(path))
 
 
 def write_report(paths, folder, title=None):

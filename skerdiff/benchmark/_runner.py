@@ -95,7 +95,8 @@ def _run(configuration, folder, append, say, n_jobs, backend, scheduler):
     n_done = len(cells) - len(todo)
     if n_done:
         say(f"{n_done} of {len(cells)} results are there already.")
-    plan = {c["key"]: {k: c[k] for k in ("index", "reference")} for c in cells}
+    planned = ("content", "index", "reference")
+    plan = {c["key"]: {k: c[k] for k in planned} for c in cells}
     write_whole(folder / PLAN, json.dumps(plan))
     waiting = {}
     for cell in todo:

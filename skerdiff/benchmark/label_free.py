@@ -37,6 +37,7 @@ from ..decoding import PerBinRegressor
 from ..exceptions import AmbiguousAlignmentWarning
 from ._methods import from_source
 from ._sessions import PAIRS, load_pair
+from ._tables import Table
 
 SCORERS = {
     "agreement": metrics.agreement_scorer,
@@ -158,6 +159,31 @@ def correlations(rows):
     return table
 
 
+def table(rows):
+    """Lay out the correlations of all scores, the best first.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Rows of `label_free_runs`.
+
+    Returns
+    -------
+    table : Table
+        With the method ``rst``.
+    """
+    found = correlations(rows)
+    pairs = sorted({row["pair"] for row in rows})
+    lines = [
+        [f"``{score}``"]
+        + [f"{found[score][name]:.2f}" for name in ("all", *pairs)]
+        + [f"{found[score][name]:.3f}" for name in ("given up", "most")]
+        for score in sorted(SCORES, key=lambda score: -found[score]["all"])
+    ]
+    header = ["score", "all runs", *pairs, "R2 given up", "at most"]
+    return Table("label-free", "Scores without labels", header, lines)
+
+
 def read_runs(path):
     """Rows of an earlier run, from a CSV file.
 
@@ -226,10 +252,7 @@ def main(argv=None):
                     lambda row: print(*row.values(), flush=True),
                 )
                 write_runs(rows, args.output)
-    print(f"\n{len(rows)} runs")
-    for score, line in correlations(rows).items():
-        figures = ", ".join(f"{name} {value:.3f}" for name, value in line.items())
-        print(f"{score:20} {figures}")
+    print(f"\n{len(rows)} runs\n{table(rows).rst()}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+from skerdiff.benchmark import _runner as runner
 from skerdiff.benchmark import run as run_benchmark
 from skerdiff.benchmark._cli import main
 from skerdiff.benchmark._config import read_configuration
@@ -143,17 +144,15 @@ def test_killed_three_times_and_resumed_the_report_is_that_of_an_undisturbed_run
 
 
 def test_an_interrupt_keeps_what_is_finished(bench, monkeypatch, capsys):
-    import skerdiff.benchmark._runner as runner
-
     count = []
 
-    def stop(cell, own, memory):
+    def stop_later(cell, own, memory):
         count.append(cell)
         if len(count) == 4:
             raise KeyboardInterrupt
         return run_cell(cell, own, memory)
 
-    monkeypatch.setattr(runner, "run_cell", stop)
+    monkeypatch.setattr(runner, "run_cell", stop_later)
     assert run(bench) == 130
     assert "goes on from there" in capsys.readouterr().err
     # the third was of the first method: all of its seeds are of one experiment
@@ -229,7 +228,13 @@ def edit(bench, *changes):
     (bench / "quick.toml").write_text(text)
 
 
-def test_results_of_an_earlier_form_of_the_configuration_are_left_out(bench, capsys):
+def stop(cell, own, memory):
+    raise KeyboardInterrupt
+
+
+def test_results_of_an_earlier_form_of_the_configuration_are_left_out(
+    bench, capsys, monkeypatch
+):
     run(bench)
     edit(bench, ("seeds = 3", "seeds = 2"), ("n_starts = 0", "n_starts = 1"))
     capsys.readouterr()
@@ -242,7 +247,20 @@ def test_results_of_an_earlier_form_of_the_configuration_are_left_out(bench, cap
     assert [line["index"] for line in lines] == list(range(10))
     report = (bench / "out" / "report" / "first-mine-npz.rst").read_text()
     assert "seeds)" not in report and "0/2" in report and "0/3" not in report
+    # an interrupted change: results of the earlier form do not stand in for it
+    edit(bench, ("n_starts = 1", "n_starts = 2"))
+    (bench / "fragile").write_text("raise")
+    edit(bench, ('"still", "quick", "fragile"', '"fragile", "still"'))
+    capsys.readouterr()
+    config = read_configuration(bench / "quick.toml")
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "run_cell", stop)
+        assert run(bench) == 130
+    assert len(config.cells()) == 8 and len(load([bench / "out"])) == 4
+    edit(bench, ('"fragile", "still"', '"still", "quick", "fragile"'))
+    (bench / "fragile").write_text("")
     # what the report compares with needs no new run
+    run(bench)
     edit(
         bench,
         ('reference = "quick"\n', ""),
