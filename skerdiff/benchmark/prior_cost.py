@@ -11,6 +11,7 @@ where it was interrupted.
 # SPDX-License-Identifier: BSD-3-Clause
 
 import argparse
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -22,6 +23,7 @@ from ..diffusion._denoiser import SpatioTemporalDenoiser
 from ..utils._torch import limit_threads
 from ._published_denoiser import N_STEPS, alpha_bars, train_published
 from ._sessions import PAIRS
+from ._tables import Table
 from .prior_quality import source_latents
 
 SIZES = [(168, 14, 8), (672, 14, 8), (2688, 14, 8), (168, 28, 8), (168, 56, 8)]
@@ -156,7 +158,7 @@ def prior_loss(prior, Z):
 
 
 def scaling_table(device="cpu", sizes=SIZES):
-    """Print how the cost of an epoch grows, and attention's share of it.
+    """Measure how the cost of an epoch grows, and attention's share of it.
 
     Parameters
     ----------
@@ -164,8 +166,14 @@ def scaling_table(device="cpu", sizes=SIZES):
         Where to train.
     sizes : list of tuple, default=SIZES
         Trials, bins and dims of each row.
+
+    Returns
+    -------
+    table : Table
+        With the methods ``rst`` and ``csv``.
     """
-    print("trials  bins  dims  s/epoch  attention  closed form s")
+    header = ["trials", "bins", "dims", "s an epoch", "attention's share"]
+    rows = []
     for size in sizes:
         Z = trajectories(*size)
         start = perf_counter()
@@ -173,11 +181,10 @@ def scaling_table(device="cpu", sizes=SIZES):
         closed = perf_counter() - start
         whole = epoch_seconds(Z, device)
         rest = epoch_seconds(Z, device, attention=False)
-        print(
-            f"{size[0]:6}  {size[1]:4}  {size[2]:4}  {whole:7.3f}  "
-            f"{1 - rest / whole:9.0%}  {closed:13.2f}",
-            flush=True,
-        )
+        found = [f"{whole:.2f}", f"{1 - rest / whole:.0%}", f"{closed:.1f}"]
+        rows.append([*map(str, size), *found])
+    header.append("closed form, s in all")
+    return Table("prior-cost", "Cost of the prior", header, rows)
 
 
 def compare_losses(pair, n_epochs, seed=0, checkpoint=None):
@@ -224,6 +231,7 @@ def main(argv=None):
     parser.add_argument("--published-epochs", type=int, default=0)
     parser.add_argument("--checkpoint", help="file to save that training to, and go on")
     parser.add_argument("--device", default="cpu", help="for the table")
+    parser.add_argument("--output", help="CSV file to write the table to")
     args = parser.parse_args(argv)
     with limit_threads(2):
         Z = trajectories(168, 14, 8)
@@ -233,7 +241,10 @@ def main(argv=None):
             f"s/epoch, 168 trials: {ours:.3f}, published shape {published:.2f}, "
             f"ratio {published / ours:.0f}\n"
         )
-        scaling_table(args.device)
+        table = scaling_table(args.device)
+        print(table.rst())
+        if args.output:
+            Path(args.output).write_text(table.csv(), encoding="utf-8")
         if args.published_epochs:
             print()
             compare_losses(args.data, args.published_epochs, checkpoint=args.checkpoint)

@@ -1,6 +1,7 @@
 """A benchmark of some seconds: a small aligner, small sessions, a configuration."""
 
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -8,16 +9,17 @@ import pytest
 from skerdiff.datasets import make_reaching_sessions
 
 # A module of a user's, which workers import by name. `Fragile` does what the file
-# named in FRAGILE says.
+# "fragile" beside it says. Each test has a module of its own name: workers of joblib
+# stay, with all that they have imported.
 MODULE = """
 import os, time
+from pathlib import Path
 from skerdiff import IdentityAligner
 
 
 class Fragile(IdentityAligner):
     def fit(self, X, y=None):
-        with open(os.environ["FRAGILE"]) as file:
-            what = file.read()
+        what = Path(__file__).with_name("fragile").read_text()
         if what == "raise":
             raise ValueError("broken on purpose")
         if what == "die":
@@ -42,7 +44,7 @@ latent_model__n_hidden = 4
 latent_model__n_readin = 4
 n_components = 3
 [method.fragile]
-aligner = "quick_methods:Fragile"
+aligner = "MODULE:Fragile"
 latent_model__max_iter = 1
 latent_model__n_hidden = 4
 latent_model__n_readin = 4
@@ -62,8 +64,8 @@ reference = "quick"
 
 
 @pytest.fixture
-def bench(tmp_path, monkeypatch):
-    """Folder with a configuration, its data and its methods; set ``FRAGILE`` to ""."""
+def bench(tmp_path):
+    """Folder with a configuration, its data and its methods."""
     trials, y = make_reaching_sessions(
         n_trials=24, n_neurons=[10, 12], n_bins=6, random_state=0, return_X_y=True
     )
@@ -75,9 +77,9 @@ def bench(tmp_path, monkeypatch):
         source_behaviour=y[is_source],
         target_behaviour=y[~is_source],
     )
-    (tmp_path / "quick_methods.py").write_text(MODULE)
-    (tmp_path / "quick.toml").write_text(CONFIG)
+    module = f"quick_methods_{zlib.crc32(str(tmp_path).encode())}"
+    (tmp_path / f"{module}.py").write_text(MODULE)
+    (tmp_path / "quick.toml").write_text(CONFIG.replace("MODULE", module))
     (tmp_path / "fragile").write_text("")
-    monkeypatch.setenv("FRAGILE", str(tmp_path / "fragile"))
     yield tmp_path
-    sys.modules.pop("quick_methods", None)
+    sys.modules.pop(module, None)
