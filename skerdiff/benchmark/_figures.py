@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..datasets._bernoulli import BernoulliDynamics, find_fixed_points
+from ..datasets._bernoulli import STEP, BernoulliDynamics, find_fixed_points
 from ._dynamics import fitted_velocity
 from ._tables import by_seed, group, parts_of
 
@@ -127,8 +127,7 @@ def _three(path):
 def _dynamics(title, lines):
     """Vector fields and fixed points, of the first seed."""
     lines = [line for line in lines if line["seed"] == lines[0]["seed"]]
-    # the step of make_bernoulli_dynamics, which the experiment leaves at its default
-    dynamics = BernoulliDynamics(step=0.2)
+    dynamics = BernoulliDynamics(STEP)
     fields = {"true dynamics": dynamics.velocity}
     for line in lines:
         weights = np.array(line["result"]["weights"])

@@ -19,6 +19,7 @@ from ._reaching import _draw_neurons, _per_session
 ATTRACTORS = np.array([[0.16, 0.24], [0.84, 0.38], [0.34, 0.86]])
 STRENGTHS = np.array([1.0, 1.6, 0.7])
 WIDTH = 0.24
+STEP = 0.2
 N_DIMS = 2
 LOADING = 4.0  # latents span 0 to 1; this makes neurons as tuned as those of reaches
 
@@ -151,7 +152,7 @@ def make_bernoulli_dynamics(
     n_bins=24,
     *,
     bin_size=0.05,
-    step=0.2,
+    step=STEP,
     random_state=None,
     return_X_y=False,
 ):

@@ -2,10 +2,14 @@
 
 import sys
 import zlib
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from skerdiff.benchmark._cli import main
+from skerdiff.benchmark._results import read_results
 from skerdiff.datasets import make_reaching_sessions
 
 # A module of a user's, which workers import by name. `Fragile` does what the file
@@ -63,9 +67,40 @@ reference = "quick"
 """
 
 
+@dataclass
+class Bench:
+    """Folder with a configuration, its data and its methods."""
+
+    folder: Path
+    n_cells = 13  # of CONFIG
+
+    def __truediv__(self, name):
+        return self.folder / name
+
+    def run(self, *more, jobs=1):
+        """Run the configuration into the folder "out"; the command's status."""
+        command = ["run", str(self / "quick.toml"), "--output", str(self / "out")]
+        return main([*command, "--jobs", str(jobs), *more])
+
+    def scores(self, out="out"):
+        """R2 of the results by experiment, method and seed."""
+        return {
+            (e["experiment"], e["method"], e["seed"]): e["result"]["r2"]
+            for e in read_results(self / out)
+        }
+
+    def edit(self, *changes):
+        """Replace texts of the configuration, given as pairs."""
+        text = (self / "quick.toml").read_text()
+        for before, after in changes:
+            assert before in text
+            text = text.replace(before, after)
+        (self / "quick.toml").write_text(text)
+
+
 @pytest.fixture
 def bench(tmp_path):
-    """Folder with a configuration, its data and its methods."""
+    """A small benchmark, ready to run."""
     trials, y = make_reaching_sessions(
         n_trials=24, n_neurons=[10, 12], n_bins=6, random_state=0, return_X_y=True
     )
@@ -81,5 +116,5 @@ def bench(tmp_path):
     (tmp_path / f"{module}.py").write_text(MODULE)
     (tmp_path / "quick.toml").write_text(CONFIG.replace("MODULE", module))
     (tmp_path / "fragile").write_text("")
-    yield tmp_path
+    yield Bench(tmp_path)
     sys.modules.pop(module, None)

@@ -73,6 +73,24 @@ def test_the_variants_switch_one_thing_after_the_other(quick, split):
     assert again == rows["honest"]
 
 
+def test_a_cache_shares_trainings_and_changes_no_result(
+    quick, split, tmp_path, monkeypatch
+):
+    trained, train = [], _published_protocol.adapt_as_published
+
+    def count(*args, **kwargs):
+        trained.append(args)
+        return train(*args, **kwargs)
+
+    monkeypatch.setattr(_published_protocol, "adapt_as_published", count)
+    rows = {v: published_protocol(split, v, n_epochs=4) for v in VARIANTS}
+    assert len(trained) == 5
+    for variant in VARIANTS:
+        found = published_protocol(split, variant, memory=str(tmp_path), n_epochs=4)
+        assert found == rows[variant]
+    assert len(trained) == 5 + 3
+
+
 def test_only_the_published_variants_read_target_labels(quick, split):
     def corrupt(part):
         return part[0], part[1] + 1e3 * np.arange(len(part[1]))[:, None, None]
