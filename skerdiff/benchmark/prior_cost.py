@@ -21,7 +21,9 @@ from ..diffusion import DiffusionPrior
 from ..diffusion._closed_form import fit_closed_forms
 from ..diffusion._denoiser import SpatioTemporalDenoiser
 from ..utils._torch import limit_threads
+from ..utils._training import progress_bar
 from ._published_denoiser import N_STEPS, alpha_bars, train_published
+from ._results import write_whole
 from ._sessions import PAIRS
 from ._tables import Table
 from .prior_quality import source_latents
@@ -159,7 +161,7 @@ def prior_loss(prior, Z):
     return loss_at_published_times(predict, z)
 
 
-def scaling_table(device="cpu", sizes=SIZES):
+def scaling_table(device="cpu", sizes=SIZES, verbose=False):
     """Measure how the cost of an epoch grows, and attention's share of it.
 
     Parameters
@@ -168,23 +170,34 @@ def scaling_table(device="cpu", sizes=SIZES):
         Where to train.
     sizes : list of tuple, default=SIZES
         Trials, bins and dims of each row.
+    verbose : bool, default=False
+        Whether to show a progress bar.
 
     Returns
     -------
     table : Table
         With the methods ``rst`` and ``csv``.
     """
-    header = ["trials", "bins", "dims", "s an epoch", "attention's share"]
+    header = [
+        "trials",
+        "bins",
+        "dims",
+        "s an epoch",
+        "attention's share",
+        "closed form, s in all",
+    ]
     rows = []
-    for size in sizes:
-        Z = trajectories(*size)
-        start = perf_counter()
-        DiffusionPrior(max_iter=0, device=device).fit(Z)
-        closed = perf_counter() - start
-        whole, rest = epoch_seconds(Z, device)
-        found = [f"{whole:.2f}", f"{1 - rest / whole:.0%}", f"{closed:.1f}"]
-        rows.append([*map(str, size), *found])
-    header.append("closed form, s in all")
+    with progress_bar(verbose, len(sizes), "cost", "size") as progress:
+        for size in sizes:
+            Z = trajectories(*size)
+            start = perf_counter()
+            DiffusionPrior(max_iter=0, device=device).fit(Z)
+            closed = perf_counter() - start
+            whole, rest = epoch_seconds(Z, device)
+            found = [f"{whole:.2f}", f"{1 - rest / whole:.0%}", f"{closed:.1f}"]
+            rows.append([*map(str, size), *found])
+            if progress is not None:
+                progress(len(rows))
     return Table("prior-cost", "Cost of the prior", header, rows)
 
 
@@ -242,10 +255,10 @@ def main(argv=None):
             f"s/epoch, 168 trials: {ours:.3f}, published shape {published:.2f}, "
             f"ratio {published / ours:.0f}\n"
         )
-        table = scaling_table(args.device)
+        table = scaling_table(args.device, verbose=True)
         print(table.rst())
         if args.output:
-            Path(args.output).write_text(table.csv(), encoding="utf-8")
+            write_whole(Path(args.output), table.csv())
         if args.published_epochs:
             print()
             compare_losses(args.data, args.published_epochs, checkpoint=args.checkpoint)

@@ -79,8 +79,14 @@ class Bench:
 
     def run(self, *more, jobs=1):
         """Run the configuration into the folder "out"; the command's status."""
-        command = ["run", str(self / "quick.toml"), "--output", str(self / "out")]
-        return main([*command, "--jobs", str(jobs), *more])
+        return main(self.arguments("out", "--jobs", str(jobs), *more))
+
+    def command(self, *more, out="out"):
+        """Command that runs the configuration in a process of its own."""
+        return [sys.executable, "-m", "skerdiff.benchmark", *self.arguments(out, *more)]
+
+    def arguments(self, out, *more):
+        return ["run", str(self / "quick.toml"), "--output", str(self / out), *more]
 
     def scores(self, out="out"):
         """R2 of the results by experiment, method and seed."""

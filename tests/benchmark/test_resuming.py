@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -58,9 +57,7 @@ def test_killed_three_times_and_resumed_the_report_is_that_of_an_undisturbed_run
     assert bench.run() == 0
     os.rename(bench / "out", bench / "undisturbed")
     (bench / "fragile").write_text("0.3")
-    command = [sys.executable, "-m", "skerdiff.benchmark", "run"]
-    command += [str(bench / "quick.toml"), "--output", str(bench / "out")]
-    command += ["--jobs", "2"]
+    command = bench.command("--jobs", "2")
     done = 0
     for wanted in (2, 6, 10):
         process = subprocess.Popen(
@@ -166,9 +163,8 @@ def test_a_changed_method_of_ones_own_is_run_again(bench, capsys):
     bench.run()
     (module,) = bench.folder.glob("quick_methods*.py")
     module.write_text(module.read_text() + "\n    anything = 1\n")
-    command = [sys.executable, "-m", "skerdiff.benchmark", "run"]
-    command += [str(bench / "quick.toml"), "--output", str(bench / "out")]
-    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = subprocess.run(bench.command(), capture_output=True, text=True, check=True)
+    out = found.stdout
     assert f"{bench.n_cells - 3} of {bench.n_cells} results are there already" in out
 
 

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -166,8 +165,7 @@ def test_errors_are_one_line_and_the_status_is_1(arguments, message, capsys):
 
 
 def test_a_method_that_is_not_known(bench, capsys):
-    config = (bench / "quick.toml").read_text().replace('["quick"]', '["quik"]')
-    (bench / "quick.toml").write_text(config)
+    bench.edit(('["quick"]', '["quik"]'))
     assert bench.run() == 1
     assert "'quik' is not known; did you mean 'quick'" in capsys.readouterr().err
     assert not (bench / "out").exists()
@@ -191,14 +189,13 @@ def test_dask_finds_what_one_process_finds(bench):
     pytest.importorskip("distributed")
     assert bench.run() == 0
     one = bench.scores()
-    command = [sys.executable, "-m", "skerdiff.benchmark", "run"]
-    command += [str(bench / "quick.toml"), "--output", str(bench / "dask")]
-    command += ["--backend", "dask", "--jobs", "2"]
+    more = ("--backend", "dask", "--jobs", "2")
+    command = bench.command(*more, out="dask")
     found = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert found.returncode == 0, found.stderr
     assert bench.scores("dask") == one
     (bench / "fragile").write_text("die")
-    command[command.index(str(bench / "dask"))] = str(bench / "broken")
+    command = bench.command(*more, out="broken")
     found = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert found.returncode == 1 and "FAILED, a worker died" in found.stdout
     assert len(read_results(bench / "broken")) == bench.n_cells - 3
