@@ -251,7 +251,7 @@ class ADANAligner(GradientAligner):
         n_pretraining=200,
         adversary_learning_rate=1e-3,
         init="geometry",
-        n_starts=16,
+        n_starts=200,
         learning_rate=1e-4,
         batch_size=32,
         max_steps=100,

@@ -233,9 +233,9 @@ class BaseAligner(
             The read-in and a report.
         """
 
-    def _start(self, features, seed, init, n_starts=16):
+    def _start(self, features, seed, init, n_starts=200):
         """Session from which a method starts, see `start_session`."""
-        with progress_bar(self.verbose, n_starts + 1, "geometry", "start") as progress:
+        with progress_bar(self.verbose, 2 * n_starts, "geometry", "start") as progress:
             return self._once(
                 start_session,
                 {"progress": progress},

@@ -103,7 +103,7 @@ class CORALAligner(BaseAligner):
     _parameter_constraints = BaseAligner._parameter_constraints | {
         "shrinkage": [Interval(numbers.Real, 0, None, closed="left")],
         "init": [StrOptions({"geometry", "source", "random"})],
-        "n_starts": [Interval(numbers.Integral, 0, None, closed="left")],
+        "n_starts": [Interval(numbers.Integral, 1, None, closed="left")],
     }
 
     def __init__(
@@ -113,7 +113,7 @@ class CORALAligner(BaseAligner):
         n_components=None,
         shrinkage=1e-3,
         init="geometry",
-        n_starts=16,
+        n_starts=200,
         on_new_session="align",
         memory=None,
         trial_length=None,

@@ -45,8 +45,8 @@ _SHARED = {
             Where the target read-in starts: the geometry warm start (see
             `GeometryAligner`); the source's read-in column by column; or random
             weights.
-        n_starts : int, default=16
-            Random starts of the geometry search, beside the uniform one.
+        n_starts : int, default=200
+            Random starts of the geometry search, each way.
         """,
     # parameters of the gradient loop
     "loop": """

@@ -158,7 +158,7 @@ class ERDiffAligner(GradientAligner):
         anchor_weight=1.0,
         t_max=0.5,
         init="geometry",
-        n_starts=16,
+        n_starts=200,
         learning_rate=1e-4,
         batch_size=32,
         max_steps=100,

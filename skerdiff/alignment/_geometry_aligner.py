@@ -26,7 +26,7 @@ class GeometryAligner(BaseAligner):
     ----------
     shared : model
         See `_docs`.
-    n_starts : int, default=16
+    n_starts : int, default=200
         Random starts of the search, beside the uniform one.
     shared : aligner
         See `_docs`.
@@ -74,7 +74,7 @@ class GeometryAligner(BaseAligner):
     """
 
     _parameter_constraints = BaseAligner._parameter_constraints | {
-        "n_starts": [Interval(numbers.Integral, 0, None, closed="left")],
+        "n_starts": [Interval(numbers.Integral, 1, None, closed="left")],
     }
 
     def __init__(
@@ -82,7 +82,7 @@ class GeometryAligner(BaseAligner):
         latent_model=None,
         *,
         n_components=None,
-        n_starts=16,
+        n_starts=200,
         on_new_session="align",
         memory=None,
         trial_length=None,

@@ -29,7 +29,7 @@ class GradientAligner(BaseAligner):
 
     _parameter_constraints = BaseAligner._parameter_constraints | {
         "init": [StrOptions({"geometry", "source", "random"})],
-        "n_starts": [Interval(numbers.Integral, 0, None, closed="left")],
+        "n_starts": [Interval(numbers.Integral, 1, None, closed="left")],
         "learning_rate": [Interval(numbers.Real, 0, None, closed="neither")],
         "batch_size": [Interval(numbers.Integral, 2, None, closed="left")],
         "max_steps": [Interval(numbers.Integral, 0, None, closed="left")],
@@ -44,7 +44,7 @@ class GradientAligner(BaseAligner):
         *,
         n_components=None,
         init="geometry",
-        n_starts=16,
+        n_starts=200,
         learning_rate=1e-4,
         batch_size=32,
         max_steps=100,

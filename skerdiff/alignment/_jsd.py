@@ -106,7 +106,7 @@ class JSDAligner(GradientAligner):
         n_components=None,
         moments="pooled",
         init="geometry",
-        n_starts=16,
+        n_starts=200,
         learning_rate=1e-4,
         batch_size=32,
         max_steps=100,

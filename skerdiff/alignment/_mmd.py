@@ -138,7 +138,7 @@ class MMDAligner(GradientAligner):
         n_hidden=120,
         forecast_weight=0.1,
         init="geometry",
-        n_starts=16,
+        n_starts=200,
         learning_rate=1e-4,
         batch_size=32,
         max_steps=100,

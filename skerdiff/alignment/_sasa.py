@@ -232,7 +232,7 @@ class SASAAligner(GradientAligner):
         n_hidden=22,
         weight=1.0,
         init="geometry",
-        n_starts=16,
+        n_starts=200,
         learning_rate=1e-4,
         batch_size=32,
         max_steps=100,

@@ -97,7 +97,7 @@ class SinkhornAligner(GradientAligner):
         n_components=None,
         regularisation=0.05,
         init="geometry",
-        n_starts=16,
+        n_starts=200,
         learning_rate=1e-4,
         batch_size=32,
         max_steps=100,

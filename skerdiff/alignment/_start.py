@@ -11,12 +11,8 @@ import torch
 from ..utils._random import derive_seed, numpy_generator
 from ..utils._similarity import principal_coordinates
 from ..utils._torch import as_tensor, limit_threads
-from ._geometry import (
-    find_candidates,
-    fit_readin,
-    margin,
-    matched_activations,
-)
+from ._geometry import find_candidates, margin
+from ._readin import geometric_readin
 
 
 @dataclass
@@ -69,7 +65,7 @@ def start_session(
     features,
     init,
     *,
-    n_starts=16,
+    n_starts=200,
     seed=0,
     progress=None,
 ):
@@ -88,8 +84,8 @@ def start_session(
     init : {"geometry", "source", "random"}
         Geometry warm start; the source's read-in column by column, missing neurons
         silent; or random weights of the source's size.
-    n_starts : int, default=16
-        Random starts of the geometry search.
+    n_starts : int, default=200
+        Random starts of the geometry search, each way.
     seed : int, default=0
         Seed of the search or the random weights.
     progress : callable or None
@@ -117,12 +113,13 @@ def start_session(
         coordinates, target, n_starts=n_starts, seed=seed, progress=progress
     )
     best = candidates[0]
-    readin = fit_readin(features, matched_activations(best.coupling, activations))
+    readin, covered = geometric_readin(features, best.map, coordinates, activations)
     report = {
         "init": init,
         "n_candidates": len(candidates),
         "residual": best.residual,
         "margin": margin(candidates, target),
         "scale": best.map.scale,
+        "coverage": covered,
     }
     return Session(readin, report)

@@ -44,11 +44,12 @@ def decode_across(split, aligner, seed=0, memory=None, n_components=None):
     Returns
     -------
     row : dict
-        ``r2``, ``rmse`` (in units of y), of trials in directions that were adapted to;
-        ``r2_absent`` of those in others, if there are any; ``fit_s``, ``adapt_s``;
-        ``ambiguous``; ``margin``, if the method has one; ``n_parameters_added``;
-        ``steps``, the one that was kept, and ``epoch_s``, seconds of one pass through
-        the target trials (0 for methods without gradient steps).
+        ``r2``, ``rmse`` (in units of y), of trials in directions that the source and
+        the adapted trials hold; ``r2_absent`` of those in others, if there are any;
+        ``fit_s``, ``adapt_s``; ``ambiguous``; ``margin``, if the method has one;
+        ``n_parameters_added``; ``steps``, the one that was kept, and ``epoch_s``,
+        seconds of one pass through the target trials (0 for methods without gradient
+        steps).
     latents : dict of str to ndarray
         Latents of the ``source`` (for the oracle, of the trials it learned from) and of
         the scored ``target`` trials; and the ``guess`` of the latter's behaviour.

@@ -193,7 +193,7 @@ class Split:
     target_name: str
     source_direction: np.ndarray | None  # (n,)
     target_direction: np.ndarray | None  # of the trials of `train`, then of `test`
-    present: np.ndarray  # (n_test,), whether adapted trials hold that direction
+    present: np.ndarray  # (n_test,), whether both sides' trials hold that direction
 
 
 def make_split(data, seed=0, setting=None, train_share=TRAIN_SHARE):
@@ -261,8 +261,9 @@ def make_split(data, seed=0, setting=None, train_share=TRAIN_SHARE):
             )
         train = [part if part is None else part[:n_trials] for part in train]
     present = np.ones(len(test[0]), dtype=bool)
-    if "target_directions" in setting:
-        present = np.isin(test[2], train[2])
+    for side, name in ((train, "target"), (source, "source")):
+        if f"{name}_directions" in setting:
+            present &= np.isin(test[2], side[2])
     if target[2] is not None:
         target[2] = np.concatenate([train[2], test[2]])
     return Split(

@@ -23,19 +23,41 @@ class SimilarityMap:
         """Map coordinates (., d)."""
         return self.scale * B @ self.rotation + self.shift
 
+    def inverse(self):
+        """Give the map of source to target coordinates; the scale must not be 0."""
+        rotation = self.rotation.T
+        scale = 1.0 / self.scale
+        return SimilarityMap(scale, rotation, -scale * self.shift @ rotation)
+
+
+def principal_axes(features, n_components):
+    """Mean and principal axes of bins.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n_trials, n_bins, n_neurons)
+        Activity.
+    n_components : int
+        Number of axes.
+
+    Returns
+    -------
+    mean : ndarray of shape (n_neurons,)
+        Mean over bins.
+    axes : ndarray of shape (n_neurons, n_components)
+        Orthonormal axes. With fewer neurons or bins than components the rest is zero.
+    """
+    rows = features.reshape(-1, features.shape[2])
+    d = min(n_components, *rows.shape)
+    solver = "covariance_eigh" if len(rows) > rows.shape[1] else "full"
+    pca = PCA(d, svd_solver=solver).fit(rows)
+    return pca.mean_, np.pad(pca.components_.T, ((0, 0), (0, n_components - d)))
+
 
 def principal_coordinates(features, n_components):
-    """Principal coordinates of bins, (n_trials, n_bins, n_neurons or n_components).
-
-    With fewer neurons or bins than components the rest of the coordinates is zero.
-    """
-    n_trials, n_bins, n_neurons = features.shape
-    rows = features.reshape(-1, n_neurons)
-    d = min(n_components, *rows.shape)
-    solver = "covariance_eigh" if len(rows) > n_neurons else "full"
-    Z = PCA(d, svd_solver=solver).fit_transform(rows)
-    Z = np.pad(Z, ((0, 0), (0, n_components - d)))
-    return Z.reshape(n_trials, n_bins, n_components)
+    """Principal coordinates of bins, (n_trials, n_bins, n_components)."""
+    mean, axes = principal_axes(features, n_components)
+    return features @ axes - mean @ axes
 
 
 def squared_distances(A, B):
@@ -76,28 +98,43 @@ def fit_similarity(A, B, coupling):
     return SimilarityMap(scale, rotation, mean_A - scale * mean_B @ rotation)
 
 
-def relative_residual(A, Z):
+def relative_residual(A, Z, masses=None):
     """Distance of aligned trials Z to the nearest source trial, over their own spread.
 
-    Both are mean squared distances. The division keeps contraction from winning: maps
-    that shrink all trials to one point are near to something, but spread over nothing.
+    Both are mean squared distances, weighted by the masses of Z (n_Z,), if given. The
+    division keeps contraction from winning: maps that shrink all trials to one point
+    are near to something, but spread over nothing.
     """
-    spread = np.mean(np.sum((Z - Z.mean(0)) ** 2, axis=(1, 2)))
-    if spread <= 1e-12 * np.mean(np.sum(Z**2, axis=(1, 2))):
+    size = np.average(np.sum(Z**2, axis=(1, 2)), weights=masses)
+    spread = mean_spread(Z, masses)
+    if spread <= 1e-12 * size:
         return np.inf
-    return float(squared_distances(A, Z).min(0).mean() / spread)
+    near = squared_distances(A, Z).min(0)
+    return float(np.average(near, weights=masses) / spread)
 
 
-def assign_trials(A, Z, share):
+def mean_spread(Z, masses=None):
+    """Mean squared distance of trials (n_trials, n_bins, d) to their mean."""
+    centred = Z - np.average(Z, axis=0, weights=masses)
+    return np.average(np.sum(centred**2, axis=(1, 2)), weights=masses)
+
+
+def assign_trials(A, Z, share, masses=(None, None)):
     """Optimal-transport plan of target trials Z to source trials A.
 
-    With ``share > 1`` a source trial may carry up to that multiple of its equal share,
-    and a dummy target takes what is left over.
+    With ``share > 1`` a source trial may carry up to that multiple of its mass, and a
+    dummy target takes what is left over. Masses (n_A,) and (n_Z,) are equal by default.
     """
-    cost = squared_distances(A, Z)
-    n_A, n_B = cost.shape
-    a, b = np.full(n_A, share / n_A), np.full(n_B, 1 / n_B)
+    return transport_plan(squared_distances(A, Z), share, masses)
+
+
+def transport_plan(cost, share, masses=(None, None)):
+    """Optimal-transport plan for a cost (n_A, n_Z), see `assign_trials`."""
+    a, b = (
+        np.full(n, 1 / n) if m is None else m
+        for n, m in zip(cost.shape, masses, strict=True)
+    )
     if share == 1:
         return ot.emd(a, b, cost)
-    cost = np.c_[cost, np.zeros(n_A)]
-    return ot.emd(a, np.r_[b, share - 1], cost)[:, :-1]
+    cost = np.c_[cost, np.zeros(len(a))]
+    return ot.emd(share * a, np.r_[b, share - 1], cost)[:, :-1]

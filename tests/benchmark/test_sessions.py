@@ -69,8 +69,11 @@ def test_directions_that_are_left(data):
     assert directions(spread, len(spread.train[0])) == [1, 3, 5, 7]
     assert len(spread.source[0]) == 160
     source = make_split(data, 3, {"source_directions": 6})
-    assert len(source.train[0]) == 128 and source.present.all()
-    assert sorted(set(source.source_direction[: len(source.source[0])])) != []
+    assert len(source.train[0]) == 128
+    left = set(source.source_direction)
+    assert len(left) == 6
+    test = source.target_direction[128:]
+    np.testing.assert_array_equal(source.present, np.isin(test, list(left)))
     assert len(source.source[0]) == 120
 
 

@@ -1,0 +1,212 @@
+"""Read-in of a target session from a similarity map of its principal coordinates.
+
+The map alone gives a read-in: target neurons to principal coordinates, to source
+coordinates, to what the source's read-in makes of these. It carries over to movements
+that the adapted trials lack, but knows only a few axes. A ridge regression of the
+activations of source partners on all neurons knows more, where there are partners. The
+read-in used here is the regression, shrunk towards the map instead of towards zero, and
+trusted as far as target trials cover the source's.
+"""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+import numpy as np
+from scipy.special import softmax
+
+from ..utils._similarity import principal_axes, squared_distances
+
+_PENALTIES = np.logspace(-2, 7, 19)  # tried by fit_readin
+_N_FOLDS = 5
+_TEMPERATURE = 0.5  # of partners, as a share of the mean distance to the nearest
+_NEAR = 0.95  # quantile of that distance up to which a source trial is covered
+
+
+def geometric_readin(features, map_, coordinates, activations):
+    """Read-in of a session whose alignment to the source is known.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n_trials, n_bins, n_neurons)
+        Target features.
+    map_ : SimilarityMap
+        Map of target to source principal coordinates.
+    coordinates : ndarray of shape (n_source_trials, n_bins, d)
+        Principal coordinates of the source.
+    activations : ndarray of shape (n_source_trials, n_bins, n_readin)
+        Read-in activations of the source.
+
+    Returns
+    -------
+    readin : tuple of ndarray
+        Weights (n_readin, n_neurons) and bias (n_readin,).
+    coverage : float
+        Share of the source trials that have a target trial near.
+    """
+    mean, axes = principal_axes(features, coordinates.shape[2])
+    aligned = map_(features @ axes - mean @ axes)
+    distances = squared_distances(coordinates, aligned)
+    rigid = rigid_readin(mean, axes, map_, coordinates, activations)
+    matched = matched_activations(soft_partners(distances), activations)
+    regressed = fit_readin(features, matched, rigid)
+    covered = coverage(distances)
+    readin = tuple(a + covered * (b - a) for a, b in zip(rigid, regressed, strict=True))
+    return readin, covered
+
+
+def rigid_readin(mean, axes, map_, coordinates, activations):
+    """Read-in by the map alone.
+
+    Parameters
+    ----------
+    mean, axes : ndarray of shape (n_neurons,) and (n_neurons, d)
+        Principal axes of the target.
+    map_ : SimilarityMap
+        Map of target to source principal coordinates.
+    coordinates, activations : ndarray
+        Of the source, see `geometric_readin`.
+
+    Returns
+    -------
+    readin : tuple of ndarray
+        Weights (n_readin, n_neurons) and bias (n_readin,).
+    """
+    # source coordinates to activations, by least squares
+    x = coordinates.reshape(-1, coordinates.shape[2])
+    y = activations.reshape(len(x), -1)
+    x = np.c_[x, np.ones(len(x))]
+    solved = np.linalg.lstsq(x, y, rcond=None)[0]
+    slope, offset = solved[:-1].T, solved[-1]
+    weights = slope @ (map_.scale * axes @ map_.rotation).T
+    return weights, offset + slope @ map_.shift - weights @ mean
+
+
+def soft_partners(distances):
+    """Weights of source partners of each target trial, that sum to one.
+
+    They fall off exponentially with the squared distance, over half the mean squared
+    distance to the nearest source trial.
+
+    Parameters
+    ----------
+    distances : ndarray of shape (n_source_trials, n_trials)
+        Squared distances of aligned trials.
+
+    Returns
+    -------
+    weights : ndarray of shape (n_source_trials, n_trials)
+        Weights.
+    """
+    scale = _TEMPERATURE * distances.min(0).mean()
+    tiny = np.finfo(float).eps * max(distances.max(), 1.0)
+    return softmax(-distances / max(scale, tiny), axis=0)
+
+
+def coverage(distances):
+    """Share of source trials that are as near to a target trial as those are to them.
+
+    Parameters
+    ----------
+    distances : ndarray of shape (n_source_trials, n_trials)
+        Squared distances of aligned trials.
+
+    Returns
+    -------
+    share : float
+        Share of the source trials whose nearest target trial is not farther than the
+        95th percentile of the distances of target trials to their nearest source trial.
+    """
+    far = np.quantile(distances.min(0), _NEAR)
+    return float(np.mean(distances.min(1) <= far))
+
+
+def matched_activations(coupling, activations):
+    """Source activations carried over to target trials, (n_B, n_bins, n_readin)."""
+    weights = coupling / coupling.sum(0)
+    return np.tensordot(weights.T, activations, 1)
+
+
+def fit_readin(features, activations, anchor=None):
+    """Ridge regression of read-in activations on the features of the target's neurons.
+
+    The penalty, on the difference from the anchor, is chosen by cross-validation over
+    trials. All of it is done on second moments, so that the cost of another penalty
+    does not grow with the number of trials.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n_trials, n_bins, n_neurons)
+        Target features.
+    activations : ndarray of shape (n_trials, n_bins, n_readin)
+        Matched source activations.
+    anchor : tuple of ndarray, default=None
+        Weights and bias towards which to shrink; zero by default.
+
+    Returns
+    -------
+    weights : ndarray of shape (n_readin, n_neurons)
+        Read-in weights.
+    bias : ndarray of shape (n_readin,)
+        Read-in bias.
+    """
+    n_trials, _, n_neurons = features.shape
+    anchor = (
+        np.zeros((activations.shape[2], n_neurons)) if anchor is None else anchor[0]
+    )
+    fold = np.arange(n_trials) % min(_N_FOLDS, n_trials)
+    parts = [
+        _Moments.of(features[fold == k], activations[fold == k], anchor)
+        for k in range(fold.max() + 1)
+    ]
+    whole = sum(parts[1:], parts[0])
+    errors = np.zeros(len(_PENALTIES))
+    for part in parts:
+        rest = whole - part
+        for i, (change, bias) in enumerate(rest.ridge(_PENALTIES)):
+            errors[i] += part.squared_error(change, bias)
+    penalty = _PENALTIES[np.argmin(errors)]
+    change, bias = next(whole.ridge([penalty]))
+    return anchor + change, bias
+
+
+class _Moments:
+    """Sums over bins from which a ridge regression and its error follow."""
+
+    def __init__(self, n, x, y, xx, xy, yy):
+        self.n, self.x, self.y, self.xx, self.xy, self.yy = n, x, y, xx, xy, yy
+
+    @classmethod
+    def of(cls, features, activations, anchor):
+        """Sums for what the anchor leaves of the activations."""
+        x = features.reshape(-1, features.shape[2])
+        y = activations.reshape(len(x), -1) - x @ anchor.T
+        return cls(len(x), x.sum(0), y.sum(0), x.T @ x, x.T @ y, np.sum(y**2))
+
+    def __add__(self, other):
+        return _Moments(*(a + b for a, b in zip(self._all(), other._all())))
+
+    def __sub__(self, other):
+        return _Moments(*(a - b for a, b in zip(self._all(), other._all())))
+
+    def _all(self):
+        return self.n, self.x, self.y, self.xx, self.xy, self.yy
+
+    def ridge(self, penalties):
+        """Weights (n_readin, n_neurons) and bias (n_readin,) per penalty."""
+        x, y = self.x / self.n, self.y / self.n
+        values, axes = np.linalg.eigh(self.xx - self.n * np.outer(x, x))
+        cross = axes.T @ (self.xy - self.n * np.outer(x, y))
+        for penalty in penalties:
+            weights = (axes @ (cross / (np.maximum(values, 0) + penalty)[:, None])).T
+            yield weights, y - weights @ x
+
+    def squared_error(self, weights, bias):
+        """Sum of squared errors of a regression on these bins."""
+        return (
+            self.yy
+            - 2 * np.sum(weights.T * self.xy)
+            - 2 * bias @ self.y
+            + np.sum((weights @ self.xx) * weights)
+            + 2 * bias @ (weights @ self.x)
+            + self.n * bias @ bias
+        )

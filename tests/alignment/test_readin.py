@@ -1,0 +1,152 @@
+"""Read-ins from a similarity map and from matched trials."""
+
+import numpy as np
+import pytest
+from scipy.stats import ortho_group
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import PredefinedSplit
+
+from skerdiff.alignment._readin import (
+    coverage,
+    fit_readin,
+    geometric_readin,
+    matched_activations,
+    rigid_readin,
+    soft_partners,
+)
+from skerdiff.utils._similarity import SimilarityMap, principal_axes
+
+
+def test_fit_readin_recovers_a_linear_map():
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((40, 10, 6)) + 2.0
+    weights, bias = rng.standard_normal((4, 6)), rng.standard_normal(4)
+    found = fit_readin(features, features @ weights.T + bias)
+    np.testing.assert_allclose(found[0], weights, atol=2e-3)
+    np.testing.assert_allclose(found[1], bias, atol=5e-3)
+
+
+def test_fit_readin_shrinks_what_it_cannot_predict():
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((20, 5, 30))
+    noise = rng.standard_normal((20, 5, 3))
+    weights, bias = fit_readin(features, noise)
+    assert weights.shape == (3, 30)
+    assert bias.shape == (3,)
+    least_squares = np.linalg.lstsq(features.reshape(100, 30), noise.reshape(100, 3))[0]
+    assert np.linalg.norm(weights) < 0.5 * np.linalg.norm(least_squares)
+
+
+def test_fit_readin_to_one_activation():
+    rng = np.random.default_rng(0)
+    weights, bias = fit_readin(rng.random((6, 3, 4)), rng.random((6, 3, 1)))
+    assert weights.shape == (1, 4)
+    assert bias.shape == (1,)
+
+
+def test_matched_activations_are_means_over_the_coupling():
+    activations = np.random.default_rng(0).standard_normal((3, 4, 2))
+    coupling = np.array([[0.2, 0.0], [0.0, 0.1], [0.0, 0.3]])
+    matched = matched_activations(coupling, activations)
+    np.testing.assert_allclose(matched[0], activations[0])
+    np.testing.assert_allclose(
+        matched[1], 0.25 * activations[1] + 0.75 * activations[2]
+    )
+
+
+def test_fit_readin_is_cross_validated_ridge():
+    # the same as scikit-learn's ridge with the best of these penalties over folds
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((12, 5, 7)) + rng.standard_normal(7)
+    activations = features[..., :3] + 3.0 * rng.standard_normal((12, 5, 3)) + 1.0
+    x, y = features.reshape(60, 7), activations.reshape(60, 3)
+    folds = PredefinedSplit(np.repeat(np.arange(12) % 5, 5))
+    errors = {}
+    for alpha in np.logspace(-2, 7, 19):
+        ridge = Ridge(alpha)
+        errors[alpha] = sum(
+            np.sum((ridge.fit(x[a], y[a]).predict(x[b]) - y[b]) ** 2)
+            for a, b in folds.split()
+        )
+    best = min(errors, key=errors.get)
+    assert 1e-2 < best < 1e7
+    expected = Ridge(best).fit(x, y)
+    weights, bias = fit_readin(features, activations)
+    np.testing.assert_allclose(weights, expected.coef_, atol=1e-8)
+    np.testing.assert_allclose(bias, expected.intercept_, atol=1e-8)
+
+
+def test_fit_readin_shrinks_towards_its_anchor():
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((10, 5, 30))
+    anchor = rng.standard_normal((2, 30))
+    right = features @ anchor.T + 0.5
+    weights, bias = fit_readin(features, right, (anchor, np.zeros(2)))
+    np.testing.assert_allclose(weights, anchor, atol=1e-6)
+    np.testing.assert_allclose(bias, 0.5, atol=1e-6)
+    noise = 3.0 * rng.standard_normal(right.shape)
+    near, near_bias = fit_readin(features, right + noise, (anchor, np.zeros(2)))
+    change, bias = fit_readin(features, noise + 0.5)
+    np.testing.assert_allclose(near, anchor + change)
+    np.testing.assert_allclose(near_bias, bias)
+
+
+@pytest.fixture
+def turned():
+    """Two recordings of one state by other neurons, without noise."""
+    rng = np.random.default_rng(0)
+    latents = rng.standard_normal((30, 8, 3)) * [3.0, 2.0, 1.0]
+    loadings = [ortho_group.rvs(9, random_state=k)[:3] for k in (1, 2)]
+    source, target = latents @ loadings[0], 2.0 * latents @ loadings[1] + 0.3
+    readin = rng.standard_normal((4, 9)), rng.standard_normal(4)
+    (m_A, U), (m_B, V) = (principal_axes(X, 3) for X in (source, target))
+    A, B = (source - m_A) @ U, (target - m_B) @ V
+    left = np.linalg.lstsq(B.reshape(-1, 3), A.reshape(-1, 3), rcond=None)[0]
+    map_ = SimilarityMap(0.5, left / 0.5, np.zeros(3))
+    return source, target, readin, A, map_
+
+
+def test_rigid_readin_reads_the_target_as_the_source(turned):
+    source, target, (W, b), A, map_ = turned
+    activations = source @ W.T + b
+    mean, axes = principal_axes(target, 3)
+    weights, bias = rigid_readin(mean, axes, map_, A, activations)
+    np.testing.assert_allclose(target @ weights.T + bias, activations, atol=1e-8)
+
+
+def test_geometric_readin_holds_for_movements_that_were_not_adapted_to(turned):
+    source, target, (W, b), A, map_ = turned
+    activations = source @ W.T + b
+    few = target[source[:, :, 0].mean(1) > 0]
+    rest = source[:, :, 0].mean(1) <= 0
+    # the map is that of the axes of the few
+    mean, axes = principal_axes(few, 3)
+    whole_mean, whole_axes = principal_axes(target, 3)
+    turn = axes.T @ whole_axes
+    shift = (mean - whole_mean) @ whole_axes
+    refitted = SimilarityMap(
+        0.5, turn @ map_.rotation, map_.shift + 0.5 * shift @ map_.rotation
+    )
+    (weights, bias), covered = geometric_readin(few, refitted, A, activations)
+    assert 0.3 < covered < 1.0
+    found = target[rest] @ weights.T + bias
+    np.testing.assert_allclose(found, activations[rest], atol=1e-4)
+
+
+def test_soft_partners_are_the_near_ones():
+    rng = np.random.default_rng(0)
+    distances = rng.uniform(1.0, 9.0, (6, 4))
+    weights = soft_partners(distances)
+    np.testing.assert_allclose(weights.sum(0), 1.0)
+    assert np.array_equal(weights.argmax(0), distances.argmin(0))
+    np.testing.assert_allclose(soft_partners(5.0 * distances), weights)
+    copies = soft_partners(np.array([[0.0, 3.0], [2.0, 0.0]]))
+    np.testing.assert_allclose(copies, np.eye(2), atol=1e-12)
+
+
+def test_coverage_is_the_share_of_the_source_that_is_met():
+    line = np.linspace(0.0, 1.0, 101)
+    everywhere = (line[:, None] - line - 1e-3) ** 2
+    assert coverage(everywhere) == 1.0
+    half = (line[:, None] - line[:50] - 1e-3) ** 2
+    assert coverage(half) == pytest.approx(0.5, abs=0.02)
