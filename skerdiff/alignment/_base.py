@@ -22,11 +22,11 @@ from ..utils._similarity import principal_coordinates
 from ..utils._torch import resolve_device
 from ..utils._training import progress_bar
 from ._cache import fit_model, run_once
+from ._report import describe, doubts
 from ._scoring import MIN_TRIALS, ScoringMixin
 from ._start import Session, start_session
 
 GEOMETRY_DIMS = 8  # principal axes in which trials are compared
-THIN_MARGIN = 0.05  # below, the second-best alignment fits nearly as well
 
 
 class BaseAligner(
@@ -199,18 +199,16 @@ class BaseAligner(
             )
         check_not_silent(X, f"session {name!r}")
         seed = derive_seed(self._seed, "session", name)
-        session = self._align(self.latent_model_.features(X), seed)
-        session.report |= {
-            "n_trials": len(X),
-            "n_neurons": X.shape[2],
-            "n_active_neurons": int(np.ptp(X, axis=(0, 1)).astype(bool).sum()),
-        }
-        if session.report.get("margin", np.inf) < THIN_MARGIN:
+        features = self.latent_model_.features(X)
+        session = self._align(features, seed)
+        Z = self._encode_features(features, session)
+        session.report |= describe(X, Z)
+        reasons = doubts(session.report)
+        if reasons:
             warnings.warn(
-                f"The alignment of session {name!r} is ambiguous: another, different "
-                f"one fits nearly as well (margin {session.report['margin']:.3f}, "
-                f"below {THIN_MARGIN}). Add trials or movement directions, or check "
-                "the result on a few labelled trials.",
+                f"The alignment of session {name!r} is ambiguous: "
+                f"{', and '.join(reasons)}. Add trials or movement directions, or "
+                "check the result on a few labelled trials.",
                 AmbiguousAlignmentWarning,
                 stacklevel=3,
             )

@@ -127,7 +127,7 @@ def find_candidates(
 def _search(A, B, n_starts, n_rounds, rng, tick):
     """Maps of B to A with their residuals and shares."""
     found = []
-    for map_ in _search_landmarks(A, B, n_starts, rng, tick)[:_N_REFINED]:
+    for map_ in _search_landmarks(A, B, n_starts, rng, tick):
         for share in SHARES:
             coupling = assign_trials(A, map_(B), share)
             rounds = min(_TRIAL_ROUNDS, n_rounds)
@@ -142,7 +142,7 @@ def _search(A, B, n_starts, n_rounds, rng, tick):
 
 
 def _search_landmarks(A, B, n_starts, rng, tick):
-    """Distinct maps of B to A between landmarks, best first."""
+    """Best maps of B to A between landmarks that are not variants of each other."""
     (A, a), (B, b) = (
         _landmarks(Z, k, rng) for Z, k in zip((A, B), _N_LANDMARKS, strict=True)
     )
@@ -157,10 +157,12 @@ def _search_landmarks(A, B, n_starts, rng, tick):
     kept, images = [], []
     for map_, _ in found:
         Z = map_(B)
-        gaps = [b @ np.sum((Z - other) ** 2, axis=(1, 2)) for other in images]
-        if all(gap > _SAME * mean_spread(Z, b) for gap in gaps):
+        same = _SAME * mean_spread(Z, b)
+        if all(b @ np.sum((Z - image) ** 2, axis=(1, 2)) > same for image in images):
             kept.append(map_)
             images.append(Z)
+        if len(kept) == _N_REFINED:
+            break
     return kept
 
 
@@ -176,37 +178,48 @@ def _landmarks(Z, k, rng):
     return found.cluster_centers_.reshape(k, *Z.shape[1:])[used], masses[used]
 
 
-def runner_up(candidates, B, distinct=0.75):
-    """Best candidate that is another alignment than the first, not a variant of it.
+def distinct_alignments(candidates, B, distinct=0.75):
+    """Best candidate of each alignment, without its variants.
 
     Variants of one alignment differ, in the mean squared distance of their aligned
     trials, by up to half the spread of those trials; other alignments by more than all
     of it (seen on both recordings). `distinct` lies between; only the report uses it.
 
+    Parameters
+    ----------
+    candidates : list of Candidate
+        Best first.
+    B : ndarray of shape (n_B, n_bins, d)
+        Target coordinates.
+    distinct : float, default=0.75
+        Share of the spread of the best alignment's trials from which on another
+        candidate is another alignment.
+
     Returns
     -------
-    candidate : Candidate or None
-        None if all candidates are variants of the first.
+    candidates : list of Candidate
+        Best first; the first is that of the list given.
     """
-    Z = candidates[0].map(B)
-    spread = mean_spread(Z)
-    for other in candidates[1:]:
-        gap = np.mean(np.sum((other.map(B) - Z) ** 2, axis=(1, 2)))
-        if gap > distinct * spread:
-            return other
-    return None
+    kept, images = [], []
+    least = distinct * mean_spread(candidates[0].map(B))
+    for candidate in candidates:
+        Z = candidate.map(B)
+        gaps = [np.mean(np.sum((Z - image) ** 2, axis=(1, 2))) for image in images]
+        if all(gap > least for gap in gaps):
+            kept.append(candidate)
+            images.append(Z)
+    return kept
 
 
-def margin(candidates, B):
+def margin(alignments):
     """Relative excess residual of the runner-up, ``residual_2 / residual_1 - 1``.
 
     Near zero the choice between two different alignments is open. Infinite if there is
     no runner-up.
     """
-    second = runner_up(candidates, B)
-    if second is None or candidates[0].residual == 0:
+    if len(alignments) == 1 or alignments[0].residual == 0:
         return np.inf
-    return second.residual / candidates[0].residual - 1.0
+    return alignments[1].residual / alignments[0].residual - 1.0
 
 
 def rigid_partners(A, B, *, n_starts=200, seed=0, progress=None):

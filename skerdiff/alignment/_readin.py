@@ -14,7 +14,7 @@ trusted as far as target trials cover the source's.
 import numpy as np
 from scipy.special import softmax
 
-from ..utils._similarity import principal_axes, squared_distances
+from ..utils._similarity import mean_spread, principal_axes, squared_distances
 
 _PENALTIES = np.logspace(-2, 7, 19)  # tried by fit_readin
 _N_FOLDS = 5
@@ -40,18 +40,19 @@ def geometric_readin(features, map_, coordinates, activations):
     -------
     readin : tuple of ndarray
         Weights (n_readin, n_neurons) and bias (n_readin,).
-    coverage : float
-        Share of the source trials that have a target trial near.
+    quality : dict
+        ``coverage`` and ``variance_carried``, see the functions of these names.
     """
     mean, axes = principal_axes(features, coordinates.shape[2])
     aligned = map_(features @ axes - mean @ axes)
     distances = squared_distances(coordinates, aligned)
     rigid = rigid_readin(mean, axes, map_, coordinates, activations)
-    matched = matched_activations(soft_partners(distances), activations)
-    regressed = fit_readin(features, matched, rigid)
+    partners = soft_partners(distances)
+    regressed = fit_readin(features, matched(partners, activations), rigid)
     covered = coverage(distances)
     readin = tuple(a + covered * (b - a) for a, b in zip(rigid, regressed, strict=True))
-    return readin, covered
+    carried = variance_carried(partners, coordinates)
+    return readin, {"coverage": covered, "variance_carried": carried}
 
 
 def rigid_readin(mean, axes, map_, coordinates, activations):
@@ -120,10 +121,35 @@ def coverage(distances):
     return float(np.mean(distances.min(1) <= far))
 
 
-def matched_activations(coupling, activations):
-    """Source activations carried over to target trials, (n_B, n_bins, n_readin)."""
-    weights = coupling / coupling.sum(0)
-    return np.tensordot(weights.T, activations, 1)
+def variance_carried(partners, coordinates):
+    """Share of the source's variance over trials that the partners' means have.
+
+    Where an alignment is right, target trials find partners that differ from each other
+    as source trials do. Where it is wrong, or where the target has no structure, each
+    finds many that are equally far, whose mean is the same for all. Few movements carry
+    little too.
+
+    Parameters
+    ----------
+    partners : ndarray of shape (n_source_trials, n_trials)
+        Weights of source partners, see `soft_partners`.
+    coordinates : ndarray of shape (n_source_trials, n_bins, d)
+        Principal coordinates of the source.
+
+    Returns
+    -------
+    share : float
+        0 if all target trials have the same partners; about 1 for noiseless copies.
+    """
+    spread = mean_spread(coordinates)
+    return (
+        float(mean_spread(matched(partners, coordinates)) / spread) if spread else 0.0
+    )
+
+
+def matched(partners, Z):
+    """Means over source partners, (n_trials, n_bins, d), of Z of source trials."""
+    return np.tensordot(partners.T, Z, 1)
 
 
 def fit_readin(features, activations, anchor=None):

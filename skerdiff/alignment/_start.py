@@ -11,7 +11,7 @@ import torch
 from ..utils._random import derive_seed, numpy_generator
 from ..utils._similarity import principal_coordinates
 from ..utils._torch import as_tensor, limit_threads
-from ._geometry import find_candidates, margin
+from ._geometry import distinct_alignments, find_candidates, margin
 from ._readin import geometric_readin
 
 
@@ -113,13 +113,14 @@ def start_session(
         coordinates, target, n_starts=n_starts, seed=seed, progress=progress
     )
     best = candidates[0]
-    readin, covered = geometric_readin(features, best.map, coordinates, activations)
+    readin, quality = geometric_readin(features, best.map, coordinates, activations)
+    different = distinct_alignments(candidates, target)
     report = {
         "init": init,
         "n_candidates": len(candidates),
         "residual": best.residual,
-        "margin": margin(candidates, target),
-        "scale": best.map.scale,
-        "coverage": covered,
+        "residuals": [c.residual for c in different],
+        "margin": margin(different),
+        "scale": float(best.map.scale),
     }
-    return Session(readin, report)
+    return Session(readin, report | quality)

@@ -24,6 +24,8 @@ from ..metrics import behaviour_r2_score, behaviour_rmse
 from ._methods import METHODS
 from ._sessions import make_split
 
+REPORTED = ("margin", "variance_carried", "coverage", "bits_per_spike")
+
 
 def decode_across(split, aligner, seed=0, memory=None, n_components=None):
     """Run one method on a pair of sessions.
@@ -46,7 +48,8 @@ def decode_across(split, aligner, seed=0, memory=None, n_components=None):
     row : dict
         ``r2``, ``rmse`` (in units of y), of trials in directions that the source and
         the adapted trials hold; ``r2_absent`` of those in others, if there are any;
-        ``fit_s``, ``adapt_s``; ``ambiguous``; ``margin``, if the method has one;
+        ``fit_s``, ``adapt_s``; ``ambiguous``; of what the aligner reports
+        ``margin``, ``variance_carried``, ``coverage`` and ``bits_per_spike``;
         ``n_parameters_added``; ``steps``, the one that was kept, and ``epoch_s``,
         seconds of one pass through the target trials (0 for methods without gradient
         steps).
@@ -90,8 +93,9 @@ def decode_across(split, aligner, seed=0, memory=None, n_components=None):
     if speed:
         n_trained = (1 - aligner.held_out) * len(split.train[0])
         row["epoch_s"] = float(max(1, n_trained / aligner.batch_size) / speed)
-    if "margin" in report:
-        row["margin"] = float(report["margin"])
+    for key in REPORTED:
+        if key in report:
+            row[key] = float(report[key])
     if not seen.all():
         row["r2_absent"] = behaviour_r2_score(y_test[~seen], guess[~seen])
     return row, {"source": Z, "target": Z_test, "guess": guess}

@@ -37,6 +37,7 @@ TRIALS = {
     "source_skew": (bool, False, True),
     "bins_after_onset": (int, 2, 10**5),
     "halves": (bool, False, True),
+    "permuted": (bool, False, True),
 }
 SETTING = TRIALS | MODEL | SIMULATION
 
@@ -212,7 +213,9 @@ def make_split(data, seed=0, setting=None, train_share=TRAIN_SHARE):
         ``source_skew``, three neighbouring directions full, the rest a quarter;
         ``bins_after_onset``, how many bins from the onset of the movement on;
         ``halves``, disjoint halves of the source session, trials and neurons, in place
-        of the two sessions. Other keys are left alone.
+        of the two sessions; ``permuted``, the adapted trials' counts permuted over
+        trials, for each neuron and bin apart, which leaves nothing to align. Other keys
+        are left alone.
     train_share : float, default=0.8
         Share of the target trials to adapt on; the others are scored.
 
@@ -260,6 +263,10 @@ def make_split(data, seed=0, setting=None, train_share=TRAIN_SHARE):
                 f"target_trials={n_trials}, but there are {len(train[0])} to adapt to."
             )
         train = [part if part is None else part[:n_trials] for part in train]
+    if setting.get("permuted"):
+        rng = numpy_generator(derive_seed(seed, "permuted"))
+        order = rng.random_sample(train[0].shape).argsort(0)
+        train[0] = np.take_along_axis(train[0], order, 0)
     present = np.ones(len(test[0]), dtype=bool)
     for side, name in ((train, "target"), (source, "source")):
         if f"{name}_directions" in setting:

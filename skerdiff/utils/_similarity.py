@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import ot
 from sklearn.decomposition import PCA
-from sklearn.metrics import pairwise_distances
 
 
 @dataclass(frozen=True)
@@ -62,9 +61,9 @@ def principal_coordinates(features, n_components):
 
 def squared_distances(A, B):
     """Squared distances between whole trials, (n_A, n_B)."""
-    return pairwise_distances(
-        A.reshape(len(A), -1), B.reshape(len(B), -1), metric="sqeuclidean"
-    )
+    a, b = A.reshape(len(A), -1), B.reshape(len(B), -1)
+    squares = np.einsum("ij,ij->i", a, a)[:, None] + np.einsum("ij,ij->i", b, b)
+    return np.maximum(squares - 2.0 * (a @ b.T), 0.0)
 
 
 def fit_similarity(A, B, coupling):

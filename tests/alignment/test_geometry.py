@@ -6,11 +6,11 @@ from scipy.stats import ortho_group
 
 from skerdiff.alignment._geometry import (
     Candidate,
+    distinct_alignments,
     find_candidates,
     margin,
     refine,
     rigid_partners,
-    runner_up,
 )
 from skerdiff.datasets import make_reaching_sessions
 from skerdiff.utils._similarity import (
@@ -52,7 +52,7 @@ def test_search_finds_the_true_matching(reaches, seed):
     candidates = find_candidates(reaches, B, n_starts=30, seed=seed)
     best = candidates[0]
     assert np.mean(nearest(reaches, best, B) == order) == 1.0
-    assert margin(candidates, B) > 1.0
+    assert margin(distinct_alignments(candidates, B)) > 1.0
     error = np.mean((best.map(B) - reaches[order]) ** 2) / reaches.var()
     assert error < 0.02
     assert 1 / best.map.scale == pytest.approx(3.0, rel=0.1)
@@ -75,7 +75,7 @@ def test_margin_is_thin_without_structure():
     rng = np.random.default_rng(0)
     A, B = rng.standard_normal((2, 40, 6, 4))
     candidates = find_candidates(A, B, n_starts=30)
-    assert margin(candidates, B) < 0.05
+    assert margin(distinct_alignments(candidates, B)) < 0.05
 
 
 def test_candidates_are_sorted_and_their_residuals_true(reaches):
@@ -105,7 +105,7 @@ def test_search_on_a_subset_aligns_all_trials(reaches):
     B, order = rotated_copy(reaches, 0.05)
     candidates = find_candidates(reaches, B, n_starts=30, max_trials=40)
     assert np.mean(nearest(reaches, candidates[0], B) == order) == 1.0
-    assert margin(candidates, B) > 0.5
+    assert margin(distinct_alignments(candidates, B)) > 0.5
 
 
 def test_search_of_sessions_with_few_distinct_trials(reaches):
@@ -167,14 +167,15 @@ def turn(degrees):
     return np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]])
 
 
-def test_runner_up_is_not_a_variant_of_the_best():
+def test_distinct_alignments_are_no_variants_of_each_other():
     B = np.random.default_rng(0).standard_normal((20, 5, 2))
     best = candidate(turn(0), 0.10, B)
     variant = candidate(turn(15), 0.11, B)
     other = candidate(turn(180), 0.14, B)
+    its_variant = candidate(turn(170), 0.16, B)
     last = candidate(turn(90), 0.20, B)
-    pool = [best, variant, other, last]
-    assert runner_up(pool, B) is other
-    assert margin(pool, B) == pytest.approx(0.4)
-    assert runner_up([best, variant], B) is None
-    assert margin([best, variant], B) == np.inf
+    found = distinct_alignments([best, variant, other, its_variant, last], B)
+    assert found == [best, other, last]
+    assert margin(found) == pytest.approx(0.4)
+    assert distinct_alignments([best, variant], B) == [best]
+    assert margin([best]) == np.inf

@@ -10,9 +10,10 @@ from skerdiff.alignment._readin import (
     coverage,
     fit_readin,
     geometric_readin,
-    matched_activations,
+    matched,
     rigid_readin,
     soft_partners,
+    variance_carried,
 )
 from skerdiff.utils._similarity import SimilarityMap, principal_axes
 
@@ -44,14 +45,19 @@ def test_fit_readin_to_one_activation():
     assert bias.shape == (1,)
 
 
-def test_matched_activations_are_means_over_the_coupling():
+def test_matched_is_the_mean_over_partners():
     activations = np.random.default_rng(0).standard_normal((3, 4, 2))
-    coupling = np.array([[0.2, 0.0], [0.0, 0.1], [0.0, 0.3]])
-    matched = matched_activations(coupling, activations)
-    np.testing.assert_allclose(matched[0], activations[0])
-    np.testing.assert_allclose(
-        matched[1], 0.25 * activations[1] + 0.75 * activations[2]
-    )
+    partners = np.array([[1.0, 0.0], [0.0, 0.25], [0.0, 0.75]])
+    found = matched(partners, activations)
+    np.testing.assert_allclose(found[0], activations[0])
+    np.testing.assert_allclose(found[1], 0.25 * activations[1] + 0.75 * activations[2])
+
+
+def test_variance_is_carried_by_distinct_partners_only():
+    coordinates = np.random.default_rng(0).standard_normal((50, 4, 2))
+    assert variance_carried(np.eye(50), coordinates) == pytest.approx(1.0)
+    assert variance_carried(np.full((50, 9), 0.02), coordinates) == pytest.approx(0.0)
+    assert variance_carried(np.eye(50), np.ones((50, 4, 2))) == 0.0
 
 
 def test_fit_readin_is_cross_validated_ridge():
@@ -127,8 +133,8 @@ def test_geometric_readin_holds_for_movements_that_were_not_adapted_to(turned):
     refitted = SimilarityMap(
         0.5, turn @ map_.rotation, map_.shift + 0.5 * shift @ map_.rotation
     )
-    (weights, bias), covered = geometric_readin(few, refitted, A, activations)
-    assert 0.3 < covered < 1.0
+    (weights, bias), quality = geometric_readin(few, refitted, A, activations)
+    assert 0.3 < quality["coverage"] < 1.0
     found = target[rest] @ weights.T + bias
     np.testing.assert_allclose(found, activations[rest], atol=1e-4)
 

@@ -94,6 +94,17 @@ def test_short_trials_start_at_the_onset(data):
             np.testing.assert_array_equal(part, all_bins[:, 5:11])
 
 
+def test_permuted_trials_keep_their_counts_but_not_their_order(data):
+    whole, split = (make_split(data, 0, {"permuted": p}) for p in (False, True))
+    X, permuted = whole.train[0], split.train[0]
+    np.testing.assert_array_equal(np.sort(X, axis=0), np.sort(permuted, axis=0))
+    # neurons no longer go together from trial to trial
+    first, second = X.sum(1).var(0).sum(), permuted.sum(1).var(0).sum()
+    assert second < 0.7 * first
+    assert not np.array_equal(X, permuted)
+    np.testing.assert_array_equal(whole.test[0], split.test[0])
+
+
 def test_halves_share_neither_trials_nor_neurons(data):
     X = data.trials["day0"]
     marked = data.trials.map(

@@ -1,0 +1,102 @@
+"""What an aligner reports of a target session, and when it warns."""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+import numpy as np
+from sklearn.linear_model import LinearRegression
+
+from ..metrics import bits_per_spike
+
+THIN_MARGIN = 0.02  # below, another alignment fits nearly as well
+LITTLE_VARIANCE = 0.2  # below, target trials resemble all source trials alike
+_N_FOLDS = 5
+_FLOOR = 0.1  # of its mean rate, the least that is predicted of a neuron
+
+
+def describe(X, Z):
+    """Count trials and neurons of a session, and score what its latents keep.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_trials, n_bins, n_neurons)
+        Activity.
+    Z : ndarray of shape (n_trials, n_bins, n_components)
+        Aligned latents.
+
+    Returns
+    -------
+    report : dict
+        ``n_trials``, ``n_neurons``, ``n_active_neurons`` (not constant) and, of counts,
+        ``bits_per_spike``.
+    """
+    report = {
+        "n_trials": len(X),
+        "n_neurons": X.shape[2],
+        "n_active_neurons": int(np.ptp(X, axis=(0, 1)).astype(bool).sum()),
+    }
+    if X.min() >= 0:
+        report["bits_per_spike"] = held_out_bits_per_spike(X, Z)
+    return report
+
+
+def held_out_bits_per_spike(X, Z):
+    """Bits per spike of held-out trials, from rates that are linear in the latents.
+
+    The readout to each neuron is fitted to four fifths of the trials and scored on the
+    rest. It says how much of the activity the aligned latents keep; latents that are
+    turned the wrong way keep as much.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_trials, n_bins, n_neurons)
+        Counts.
+    Z : ndarray of shape (n_trials, n_bins, n_components)
+        Latents.
+
+    Returns
+    -------
+    bits : float
+        Bits per spike in excess of constant rates, or NaN if no held-out trial has a
+        spike.
+    """
+    X = X.astype(float, copy=False)
+    held_out = np.arange(len(X)) % _N_FOLDS == _N_FOLDS - 1
+    if not held_out.any():
+        held_out[-1] = True
+    if not X[held_out].any():
+        return np.nan
+    z, x = (A[~held_out].reshape(-1, A.shape[2]) for A in (Z, X))
+    readout = LinearRegression().fit(z, x)
+    rates = readout.predict(Z[held_out].reshape(-1, Z.shape[2]))
+    floor = np.maximum(_FLOOR * x.mean(0), np.finfo(float).tiny)
+    rates = np.maximum(rates, floor).reshape(X[held_out].shape)
+    return bits_per_spike(X[held_out], rates)
+
+
+def doubts(report):
+    """Why an alignment may be another than the right one.
+
+    Parameters
+    ----------
+    report : dict
+        Of a session, see `start_session`.
+
+    Returns
+    -------
+    reasons : list of str
+        Empty if there is no doubt.
+    """
+    reasons = []
+    thin, carried = (report.get(key, np.inf) for key in ("margin", "variance_carried"))
+    if thin < THIN_MARGIN:
+        reasons.append(
+            "another, different one fits nearly as well (margin "
+            f"{thin:.3f}, below {THIN_MARGIN})"
+        )
+    if carried < LITTLE_VARIANCE:
+        reasons.append(
+            "the source trials that its trials resemble hardly differ (they carry "
+            f"{carried:.2f} of the source's variance, below {LITTLE_VARIANCE})"
+        )
+    return reasons
