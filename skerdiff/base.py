@@ -81,7 +81,7 @@ class TrialEstimator(BaseEstimator):
                 f"{type(self).__name__}."
             )
         if reset:
-            source = X[X.is_source]
+            source = X[X.session == X.source]
             if not len(source):
                 raise ValueError(
                     f"{type(self).__name__} fits on the source session, but X holds "

@@ -105,7 +105,7 @@ class PerBinRegressor(MetaEstimatorMixin, RegressorMixin, TrialEstimator):
         flat = self._check_y(y, X, form, used)
         flat = flat.ravel() if self._single else flat.reshape(-1, flat.shape[2])
         if form.kind == "trials":
-            X = X[X.source]
+            X = X[used].to_array()
         self.estimator_ = clone(self._regressor()).fit(X.reshape(-1, X.shape[2]), flat)
         return self
 

@@ -25,17 +25,21 @@ class Trials:
         The activity of each session. The number of neurons may differ between
         sessions, the number of bins may not. The trials are numbered in the order
         of the mapping.
-    source : str, default=None
+    source : str or list of str, default=None
         Name of the source session, on which models and decoders are fitted.
-        By default the first session.
+        By default the first session. Of several the first is the reference, whose
+        latents the others are aligned to; behaviour is known for all of them, and
+        decoders are fitted on all.
 
     Attributes
     ----------
     session : ndarray of shape (n_trials,)
         Name of the session of each trial.
     source : str
-        Name of the source session. Slices keep it, also when they hold none of
-        its trials.
+        Name of the source session, of several the first. Slices keep it, also when
+        they hold none of its trials.
+    sources : list of str
+        Names of all source sessions.
     names : list of str
         Names of the sessions that have trials here, in order of first appearance.
     shape : tuple
@@ -47,7 +51,8 @@ class Trials:
         If `sessions` is not a mapping.
     ValueError
         If a session is not three-dimensional, is empty, has another number of
-        bins than the first, or if `source` is not among the names.
+        bins than the first, or if `source` is empty, names a session twice or one
+        that is not among the names.
 
     Examples
     --------
@@ -77,25 +82,19 @@ class Trials:
                 f"All sessions must have the same number of bins, got {bins}. Bring "
                 "them to one length with skerdiff.preprocessing.warp_trials."
             )
-        if source is None:
-            source = next(iter(arrays))
-        elif source not in arrays:
-            raise ValueError(
-                f"source={source!r} is not among the sessions {list(arrays)}."
-            )
         names = list(arrays)
         counts = [len(arrays[name]) for name in names]
         self._set(
             arrays,
-            source,
+            _as_sources(source, names),
             np.repeat(np.arange(len(names)), counts),
             np.concatenate([np.arange(n) for n in counts]),
         )
 
-    def _set(self, arrays, source, code, row):
+    def _set(self, arrays, sources, code, row):
         # code: index of the session of each trial; row: its row in that array
         self._arrays = arrays
-        self.source = source
+        self.sources = sources
         self._code = code
         self._row = row
 
@@ -125,9 +124,14 @@ class Trials:
         return next(iter(self._arrays.values())).shape[1]
 
     @property
+    def source(self):
+        """Name of the source session, of several the first."""
+        return self.sources[0]
+
+    @property
     def is_source(self):
-        """Mask of the trials of the source session, shape (n_trials,)."""
-        return self.session == self.source
+        """Mask of the trials of all source sessions, shape (n_trials,)."""
+        return np.isin(self.session, self.sources)
 
     def __getitem__(self, key):
         if isinstance(key, str):
@@ -155,7 +159,7 @@ class Trials:
                     f"sequence of integers or mask, got {key!r}."
                 )
         out = object.__new__(type(self))
-        out._set(self._arrays, self.source, self._code[key], self._row[key])
+        out._set(self._arrays, self.sources, self._code[key], self._row[key])
         return out
 
     def _trial(self, i):
@@ -230,7 +234,7 @@ class Trials:
             code[mine] = i
             row[mine] = np.arange(mine.sum())
         out = object.__new__(type(self))
-        out._set(arrays, self.source, code, row)
+        out._set(arrays, self.sources, code, row)
         return out
 
     def with_source(self, source):
@@ -238,20 +242,17 @@ class Trials:
 
         Parameters
         ----------
-        source : str
-            Name of the new source session.
+        source : str or list of str
+            Name of the new source session, or names of several.
 
         Returns
         -------
         trials : Trials
             The same trials, `source` renamed.
         """
-        if source not in self._arrays:
-            raise ValueError(
-                f"source={source!r} is not among the sessions {list(self._arrays)}."
-            )
         out = object.__new__(type(self))
-        out._set(self._arrays, source, self._code, self._row)
+        sources = _as_sources(source, list(self._arrays))
+        out._set(self._arrays, sources, self._code, self._row)
         return out
 
     def to_array(self):
@@ -284,21 +285,40 @@ class Trials:
     def __getstate__(self):
         # a slice takes along its own trials only (workers get small pickles)
         here = self.map(lambda X: X) if len(self) else self
-        return dict(zip(("arrays", "source", "code", "row"), here._parts()))
+        return dict(zip(("arrays", "sources", "code", "row"), here._parts()))
 
     def __setstate__(self, state):
         self._set(**state)
 
     def _parts(self):
-        return self._arrays, self.source, self._code, self._row
+        return self._arrays, self.sources, self._code, self._row
 
     def __repr__(self):
         parts = [
             f"{name}: {' x '.join(map(str, X.shape))}"
-            + (" [source]" if name == self.source else "")
+            + (" [source]" if name in self.sources else "")
             for name, X in self.items()
         ]
         return f"Trials({', '.join(parts) or 'no trials'})"
+
+
+def _as_sources(source, names):
+    """Names of the source sessions, checked."""
+    if source is None:
+        return names[:1]
+    sources = [source] if isinstance(source, str) else list(source)
+    if not sources:
+        raise ValueError("source names no session, at least one is needed.")
+    unknown = [name for name in sources if name not in names]
+    if unknown:
+        raise ValueError(
+            f"source={source!r} is not among the sessions {names}."
+            if isinstance(source, str)
+            else f"source names {unknown}, which are not among the sessions {names}."
+        )
+    if len(set(sources)) < len(sources):
+        raise ValueError(f"source={source!r} names a session twice.")
+    return sources
 
 
 def _as_session(name, X):

@@ -13,8 +13,8 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clon
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ..base import TrialEstimator, _as_array, check_not_silent
-from ..exceptions import AmbiguousAlignmentWarning, NewSessionWarning
+from ..base import TrialEstimator, check_not_silent
+from ..exceptions import AmbiguousAlignmentWarning
 from ..latent import SequentialVAE
 from ..trials import Trials
 from ..utils._random import derive_seed, draw_seed
@@ -24,13 +24,19 @@ from ..utils._training import progress_bar
 from ._cache import fit_model, run_once
 from ._report import describe, doubts
 from ._scoring import MIN_TRIALS, ScoringMixin
+from ._sessions import SessionsMixin
 from ._start import Session, start_session
 
 GEOMETRY_DIMS = 8  # principal axes in which trials are compared
+N_STARTS = 200  # of the search, of aligners that have no such parameter
 
 
 class BaseAligner(
-    ScoringMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEstimator
+    ScoringMixin,
+    SessionsMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    TrialEstimator,
 ):
     """Base of all aligners.
 
@@ -59,7 +65,9 @@ class BaseAligner(
         ----------
         X : array-like of shape (n_trials, n_bins, n_neurons), Trials or 2-D array
             Activity. An array is the source session. Of `Trials` the source session
-            is learned and each other session is adapted to.
+            is learned and each other session is adapted to. Of several source sessions
+            the first is learned; the others are aligned to it by their geometry, and
+            their trials then count as the source's.
         y : array-like of shape (n_trials, n_bins, n_outputs), default=None
             Behaviour, which shapes the latents. Only that of source trials is read;
             target rows may hold anything, NaN included. With 2-D X, (n_rows,) or
@@ -74,13 +82,18 @@ class BaseAligner(
         ------
         ValueError
             If X is ragged, empty, not finite or of one trial, or if y does not fit X.
+            If a session cannot be aligned; the source and the others are then known.
         """
         self._validate_params()
         X, form = self._check_X(X, reset=True, min_trials=2)
         used = np.ones(len(X), dtype=bool) if form.kind != "trials" else X.is_source
         if y is not None:
             y = self._check_y(y, X, form, used)
-        source = X[X.source] if form.kind == "trials" else X
+        source, sources = X, {"source": X}
+        if form.kind == "trials":
+            sources = {name: X[name] for name in X.sources if name in X.names}
+            source = X[X.source]
+            y = None if y is None else y[X.session[used] == X.source]
         seed = draw_seed(self.random_state)
         model = self._configure(
             SequentialVAE() if self.latent_model is None else clone(self.latent_model),
@@ -89,13 +102,16 @@ class BaseAligner(
         )
         loud = {"verbose": self.verbose}
         self.latent_model_ = self._once(fit_model, loud, model=model, X=source, y=y)
-        self.source_ = X.source if form.kind == "trials" else "source"
+        self.source_, *others = self.sources_ = list(sources)
         self._seed = seed
         self._learn_source(self.latent_model_.features(source))
         self.n_bins_ = source.shape[1]
         self.n_components_ = self._n_features_out = self._latents.shape[2]
         self.sessions_ = {self.source_: Session(self.latent_model_.readin_)}
         self.alignment_report_ = {}
+        for name in others:
+            self._learn_more(name, sources[name])
+        self._fit_source(self._latents)
         self._last = self.source_
         if form.kind == "trials":
             self._adapt_all(X)
@@ -111,7 +127,28 @@ class BaseAligner(
             self.latent_model_.encode(features) if latents is None else latents
         )
         self._feature_moments = features.mean((0, 1)), features.std((0, 1))
-        self._fit_source(self._latents)
+
+    def _learn_more(self, name, X):
+        """Align one more source session, and let its trials count as the source's."""
+        self._check_alignable(X, name)
+        features = self.latent_model_.features(X)
+        seed = derive_seed(self._seed, "session", name)
+        n_starts = getattr(self, "n_starts", N_STARTS)
+        session = self._start(features, seed, "geometry", n_starts)
+        self._report(session, X, features, name)
+        self._coordinates, self._activations, self._latents = (
+            np.concatenate(both)
+            for both in (
+                (self._coordinates, session.rigid(features)),
+                (
+                    self._activations,
+                    self.latent_model_.activations(features, session.readin),
+                ),
+                (self._latents, self._encode_features(features, session)),
+            )
+        )
+        self.sessions_ = {**self.sessions_, name: session}
+        self.alignment_report_ = {**self.alignment_report_, name: session.report}
 
     def _configure(self, estimator, **params):
         known = estimator.get_params(deep=False)
@@ -124,21 +161,26 @@ class BaseAligner(
         return run_once(self.memory, func, arguments, unkeyed or {})
 
     def _fit_source(self, Z):
-        """Learn more about the source latents (n_trials, n_bins, d), if need be."""
+        """Learn more about the latents of all source trials, if need be."""
         self.n_parameters_added_ = 0
 
     # -- adapting ------------------------------------------------------------------
-    def adapt(self, X, session="target"):
+    def adapt(self, X, session="target", *, start=None):
         """Align one more session, without labels, and keep its encoder.
 
         Parameters
         ----------
         X : array-like of shape (n_trials, n_bins, n_neurons), Trials or 2-D array
             Activity of the session; as many bins as the source, any number of
-            neurons. Of `Trials` every session but the source is adapted to.
+            neurons. Of `Trials` every session but those of the source is adapted to,
+            in order.
         session : str, default="target"
             Name of the session; one of that name is replaced, others are kept. Not
             used for `Trials`, which name their sessions.
+        start : str, default=None
+            Name of a known session of the same neurons, yesterday's say: its alignment
+            joins the search, and is followed unless another fits clearly better.
+            ``"previous"`` is the one adapted last.
 
         Returns
         -------
@@ -151,40 +193,58 @@ class BaseAligner(
             If called before `fit`.
         ValueError
             If X is ragged, not finite, silent, of another number of bins or has too
-            few trials, or if `session` names the source. The sessions known before
-            are then as they were.
+            few trials, if `session` names a source, or if there is no such start. The
+            sessions known before are then as they were, and of `Trials` those that
+            could be aligned are known too.
         """
         check_is_fitted(self)
         X, form = self._check_X(X, reset=False, any_width=True)
         if form.kind == "trials":
-            if set(X.names) <= {self.source_}:
+            if set(X.names) <= set(self.sources_):
                 raise ValueError(
-                    f"adapt needs trials of a session other than the source "
-                    f"{self.source_!r}, got {X!r}."
+                    "adapt needs trials of a session other than the source "
+                    f"{', '.join(map(repr, self.sources_))}, got {X!r}."
                 )
-            self._adapt_all(X)
+            self._adapt_all(X, start)
             return self
         if not isinstance(session, str):
             raise TypeError(f"session must be a name (str), got {session!r}.")
-        if session == self.source_:
+        if session in self.sources_:
             raise ValueError(
                 f"session={session!r} is the source session. Give the new session "
                 "another name, or call fit to learn another source."
             )
-        self._keep(session, self._align_checked(X, session))
+        self._keep(session, self._align_checked(X, session, start))
         return self
 
-    def _adapt_all(self, X):
-        names = [name for name in X.names if name != self.source_]
-        for name, session in [(n, self._align_checked(X[n], n)) for n in names]:
-            self._keep(name, session)
+    def _adapt_all(self, X, start=None):
+        names = [name for name in X.names if name not in self.sources_]
+        failed = {}
+        for name in names:
+            try:
+                session = self._align_checked(X[name], name, start)
+            except ValueError as error:
+                failed[name] = error
+            else:
+                self._keep(name, session)
+        if not failed:
+            return
+        first = next(iter(failed.values()))
+        if len(names) == 1:
+            raise first
+        known = [name for name in names if name not in failed]
+        raise ValueError(
+            f"{len(failed)} of {len(names)} sessions could not be aligned: "
+            + " ".join(f"{name!r}: {error}" for name, error in failed.items())
+            + f" Aligned and kept: {known}."
+        ) from first
 
     def _keep(self, name, session):
         self.sessions_ = {**self.sessions_, name: session}
         self.alignment_report_ = {**self.alignment_report_, name: session.report}
         self._last = name
 
-    def _align_checked(self, X, name):
+    def _check_alignable(self, X, name):
         if X.shape[1] != self.n_bins_:
             raise ValueError(
                 f"session {name!r} has {X.shape[1]} bins per trial, the source has "
@@ -198,11 +258,17 @@ class BaseAligner(
                 "well."
             )
         check_not_silent(X, f"session {name!r}")
-        seed = derive_seed(self._seed, "session", name)
+
+    def _align_checked(self, X, name, start=None):
+        self._check_alignable(X, name)
+        known = self._known_start(start, X.shape[2])
         features = self.latent_model_.features(X)
-        session = self._align(features, seed)
-        Z = self._encode_features(features, session)
-        session.report |= describe(X, Z)
+        session = self._align(features, derive_seed(self._seed, "session", name), known)
+        self._report(session, X, features, name)
+        return session
+
+    def _report(self, session, X, features, name):
+        session.report |= describe(X, self._encode_features(features, session))
         reasons = doubts(session.report)
         if reasons:
             warnings.warn(
@@ -210,12 +276,11 @@ class BaseAligner(
                 f"{', and '.join(reasons)}. Add trials or movement directions, or "
                 "check the result on a few labelled trials.",
                 AmbiguousAlignmentWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
-        return session
 
     @abstractmethod
-    def _align(self, features, seed):
+    def _align(self, features, seed, known=None):
         """Find the read-in of a target session.
 
         Parameters
@@ -224,6 +289,8 @@ class BaseAligner(
             Its features (smoothed square roots of counts).
         seed : int
             Seed of this session.
+        known : Session or None
+            One of the same neurons, whose alignment joins the search.
 
         Returns
         -------
@@ -231,7 +298,7 @@ class BaseAligner(
             The read-in and a report.
         """
 
-    def _start(self, features, seed, init, n_starts=200):
+    def _start(self, features, seed, init, n_starts=N_STARTS, known=None):
         """Session from which a method starts, see `start_session`."""
         with progress_bar(self.verbose, 2 * n_starts, "geometry", "start") as progress:
             return self._once(
@@ -244,6 +311,7 @@ class BaseAligner(
                 init=init,
                 n_starts=n_starts,
                 seed=seed,
+                known=known,
             )
 
     # -- using ---------------------------------------------------------------------
@@ -283,28 +351,6 @@ class BaseAligner(
         self._check_output(form)
         return form.restore(self._encode(X, name))
 
-    def _check_array(self, X, name):
-        """Check an array that belongs to a session, or to none that is known."""
-        own = name is None or name == self.source_
-        any_width = not own or len(_shape(X)) == 3
-        return self._check_X(X, reset=False, any_width=any_width)
-
-    def _which(self, X, session):
-        """Name of the session that an array belongs to; None if it fits none."""
-        if session is not None:
-            if session not in self.sessions_:
-                raise ValueError(
-                    f"session {session!r} is not known; known are "
-                    f"{list(self.sessions_)}. Call adapt(X, session={session!r}) first."
-                )
-            return session
-        width = _shape(X)[-1] if len(_shape(X)) > 1 else None
-        recent = [self._last, *reversed(self.sessions_), self.source_]
-        for name in recent:
-            if self.sessions_[name].n_neurons == width:
-                return name
-        return None
-
     def _encode(self, X, name):
         return self._encode_by(X, self._session_of(X, name))
 
@@ -315,39 +361,6 @@ class BaseAligner(
     def _encode_features(self, features, session):
         Z = self.latent_model_.encode(features, session.readin)
         return Z if session.map is None else session.map(Z)
-
-    def _session_of(self, X, name):
-        """How to read X: a session that is known, or one that is aligned here."""
-        if X.shape[1] != self.n_bins_:
-            raise ValueError(
-                f"X has {X.shape[1]} bins per trial, but {type(self).__name__} was "
-                f"fitted on trials of {self.n_bins_} bins."
-            )
-        if name not in self.sessions_:
-            return self._align_new(X, name)
-        session = self.sessions_[name]
-        if X.shape[2] != session.n_neurons:
-            raise ValueError(
-                f"X has {X.shape[2]} features (neurons), but session {name!r} has "
-                f"{session.n_neurons}. Call adapt to learn it anew."
-            )
-        return session
-
-    def _align_new(self, X, name):
-        called = "An array" if name is None else f"Session {name!r}"
-        widths = {k: s.n_neurons for k, s in self.sessions_.items()}
-        known = f"of a session not met (its neurons: {X.shape[2]}; known: {widths})"
-        if self.on_new_session == "raise":
-            raise ValueError(
-                f"{called} is {known}, and on_new_session='raise'. Call adapt(X) first."
-            )
-        warnings.warn(
-            f"{called} is {known}. It is aligned among the {len(X)} trials given and "
-            "the result is not stored: call adapt to keep it.",
-            NewSessionWarning,
-            stacklevel=5,
-        )
-        return self._align_checked(X, "target" if name is None else name)
 
     def fit_transform(self, X, y=None, **fit_params):
         """Fit and return the latents of X.
@@ -367,8 +380,3 @@ class BaseAligner(
             Latents, in the form of the input.
         """
         return self.fit(X, y, **fit_params).transform(X)
-
-
-def _shape(X):
-    shape = getattr(X, "shape", None)
-    return _as_array(X).shape if shape is None else shape

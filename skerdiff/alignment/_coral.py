@@ -133,8 +133,8 @@ class CORALAligner(BaseAligner):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _align(self, features, seed):
-        session = self._start(features, seed, self.init, self.n_starts)
+    def _align(self, features, seed, known=None):
+        session = self._start(features, seed, self.init, self.n_starts, known)
         Z = self.latent_model_.encode(features, session.readin)
         rows = (a.reshape(-1, a.shape[2]) for a in (Z, self._latents))
         session.map = moment_map(*rows, self.shrinkage)

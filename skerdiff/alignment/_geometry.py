@@ -36,6 +36,7 @@ _N_LANDMARKS = 32, 16  # of the session that is searched in, and of the other
 _LANDMARK_ROUNDS = 12
 _TRIAL_ROUNDS = 4  # for every landmark alignment, before the better half goes on
 _N_REFINED = 12  # landmark alignments that are refined on trials
+_FOLLOW = 0.5  # over the root of trials: excess residual of what is followed
 _SAME = 0.1  # of the spread: landmark alignments nearer than that are one
 
 
@@ -47,6 +48,7 @@ class Candidate:
     residual: float  # relative residual, lower is better
     share: float  # largest multiple of its equal share that a trial could carry
     nested: str  # "target" or "source": whose trials are sought in the other session
+    followed: bool = False  # whether it was reached from a known alignment
 
 
 def refine(A, B, coupling, share=1.0, n_rounds=20, masses=(None, None)):
@@ -82,7 +84,15 @@ def refine(A, B, coupling, share=1.0, n_rounds=20, masses=(None, None)):
 
 
 def find_candidates(
-    A, B, *, n_starts=200, n_rounds=20, max_trials=_MAX_TRIALS, seed=0, progress=None
+    A,
+    B,
+    *,
+    n_starts=200,
+    n_rounds=20,
+    max_trials=_MAX_TRIALS,
+    seed=0,
+    known=None,
+    progress=None,
 ):
     """Search for alignments of two sessions from many starts, both ways.
 
@@ -98,16 +108,22 @@ def find_candidates(
         Trials of a session in the search; of longer sessions a random subset.
     seed : int, default=0
         Seed of starts and subsets.
+    known : ndarray of shape (n_B, n_bins, d) or None
+        Where the target's trials lie among the source's by another alignment, from
+        which the search starts too.
     progress : callable or None
         Called with the number of starts done, of both ways.
 
     Returns
     -------
     candidates : list of Candidate
-        Sorted by relative residual, best first.
+        Sorted by relative residual, best first; but a candidate that was reached from
+        `known` comes first unless its residual exceeds the best by more than what few
+        trials can tell apart, a share of half over the root of their number.
     """
     rng = numpy_generator(derive_seed(seed, "geometry"))
-    A, B = (Z[np.sort(rng.permutation(len(Z))[:max_trials])] for Z in (A, B))
+    a, b = (np.sort(rng.permutation(len(Z))[:max_trials]) for Z in (A, B))
+    A, B = A[a], B[b]
     done = count(1)
 
     def tick():
@@ -121,7 +137,21 @@ def find_candidates(
     for map_, residual, share in _search(B, A, n_starts, n_rounds, rng, tick):
         if map_.scale > 0:
             found.append(Candidate(map_.inverse(), residual, share, "source"))
-    return sorted(found, key=lambda c: c.residual)
+    found.sort(key=lambda c: c.residual)
+    if known is None:
+        return found
+    near = min(
+        (
+            Candidate(
+                *refine(A, B, assign_trials(A, known[b], s), s), s, "target", True
+            )
+            for s in SHARES
+        ),
+        key=lambda c: c.residual,
+    )
+    if near.residual <= (1 + _FOLLOW / np.sqrt(len(B))) * found[0].residual:
+        return [near, *found]
+    return sorted([near, *found], key=lambda c: c.residual)
 
 
 def _search(A, B, n_starts, n_rounds, rng, tick):

@@ -100,5 +100,5 @@ class GeometryAligner(BaseAligner):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _align(self, features, seed):
-        return self._start(features, seed, "geometry", self.n_starts)
+    def _align(self, features, seed, known=None):
+        return self._start(features, seed, "geometry", self.n_starts, known)

@@ -6,6 +6,7 @@
 import numbers
 from abc import abstractmethod
 from copy import deepcopy
+from dataclasses import replace
 from time import perf_counter
 
 import numpy as np
@@ -17,7 +18,7 @@ from ..utils._torch import as_tensor, limit_threads, resolve_device
 from ..utils._training import progress_bar
 from ._base import BaseAligner
 from ._loop import ReadIn, adapt_readin
-from ._start import LatentMap, Session
+from ._start import LatentMap
 
 
 class GradientAligner(BaseAligner):
@@ -96,8 +97,8 @@ class GradientAligner(BaseAligner):
     def _standard_latents(self):
         return (self._latents - self._source_mean) / self._source_scale
 
-    def _align(self, features, seed):
-        start = self._start(features, seed, self.init, self.n_starts)
+    def _align(self, features, seed, known=None):
+        start = self._start(features, seed, self.init, self.n_starts, known)
         if self.max_steps == 0:
             return start
         device = resolve_device(self.device)
@@ -138,7 +139,7 @@ class GradientAligner(BaseAligner):
             )
         speed = len(losses) / (perf_counter() - begin)
         report = start.report | {"criterion_curve": curve, "n_steps": n_steps}
-        session = Session(start.readin, report, losses=losses, steps_per_second=speed)
+        session = replace(start, report=report, losses=losses, steps_per_second=speed)
         if n_steps > 0:
             session.readin = tuple(
                 a.detach().cpu().double().numpy() for a in readin.current()
@@ -168,6 +169,6 @@ class GradientAligner(BaseAligner):
 
     def _keep(self, name, session):
         super()._keep(name, session)
-        known = {k: s for k, s in self.sessions_.items() if k != self.source_}
+        known = {k: s for k, s in self.sessions_.items() if k not in self.sources_}
         self.loss_curve_ = {k: s.losses for k, s in known.items()}
         self.steps_per_second_ = {k: s.steps_per_second for k, s in known.items()}

@@ -71,5 +71,5 @@ class IdentityAligner(BaseAligner):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _align(self, features, seed):
+    def _align(self, features, seed, known=None):
         return self._start(features, seed, "source")

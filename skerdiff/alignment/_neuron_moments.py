@@ -78,7 +78,7 @@ class NeuronMomentsAligner(BaseAligner):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _align(self, features, seed):
+    def _align(self, features, seed, known=None):
         weights, bias = self.latent_model_.readin_
         source_mean, source_scale = self._feature_moments
         n_shared = min(features.shape[2], weights.shape[1])

@@ -6,7 +6,7 @@
 from ..utils._pipeline import find_aligner
 
 
-def adapt(pipeline, X, session="target"):
+def adapt(pipeline, X, session="target", *, start=None):
     """Align the aligner of a fitted pipeline to a new session.
 
     Runs the steps before the aligner on X and then the aligner's ``adapt``; the steps
@@ -21,6 +21,9 @@ def adapt(pipeline, X, session="target"):
         Activity of the new session, as the first step takes it.
     session : str, default="target"
         Name of the session.
+    start : str, default=None
+        Known session of the same neurons from which the search starts too, see the
+        aligner's ``adapt``.
 
     Returns
     -------
@@ -53,5 +56,5 @@ def adapt(pipeline, X, session="target"):
     aligner, before, _ = find_aligner(pipeline, "adapt")
     for step in before:
         X = step.transform(X)
-    aligner.adapt(X, session=session)
+    aligner.adapt(X, session=session, start=start)
     return pipeline

@@ -11,10 +11,12 @@ trusted as far as target trials cover the source's.
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.special import softmax
 
-from ..utils._similarity import mean_spread, principal_axes, squared_distances
+from ..utils._similarity import SimilarityMap, mean_spread, squared_distances
 
 _PENALTIES = np.logspace(-2, 7, 19)  # tried by fit_readin
 _N_FOLDS = 5
@@ -22,19 +24,34 @@ _TEMPERATURE = 0.5  # of partners, as a share of the mean distance to the neares
 _NEAR = 0.95  # quantile of that distance up to which a source trial is covered
 
 
-def geometric_readin(features, map_, coordinates, activations):
+@dataclass(frozen=True)
+class RigidMap:
+    """Features of a session to principal coordinates of the source."""
+
+    mean: np.ndarray  # (n_neurons,)
+    axes: np.ndarray  # (n_neurons, d), principal axes of the session
+    map: SimilarityMap  # of its principal coordinates to those of the source
+
+    def __call__(self, features):
+        """Map features (n_trials, n_bins, n_neurons)."""
+        return self.map(features @ self.axes - self.mean @ self.axes)
+
+
+def geometric_readin(features, rigid, coordinates, activations, anchor=None):
     """Read-in of a session whose alignment to the source is known.
 
     Parameters
     ----------
     features : ndarray of shape (n_trials, n_bins, n_neurons)
         Target features.
-    map_ : SimilarityMap
-        Map of target to source principal coordinates.
+    rigid : RigidMap
+        Of target features to source coordinates.
     coordinates : ndarray of shape (n_source_trials, n_bins, d)
         Principal coordinates of the source.
     activations : ndarray of shape (n_source_trials, n_bins, n_readin)
         Read-in activations of the source.
+    anchor : tuple of ndarray, default=None
+        Read-in towards which to shrink; by default that of the map alone.
 
     Returns
     -------
@@ -43,27 +60,26 @@ def geometric_readin(features, map_, coordinates, activations):
     quality : dict
         ``coverage`` and ``variance_carried``, see the functions of these names.
     """
-    mean, axes = principal_axes(features, coordinates.shape[2])
-    aligned = map_(features @ axes - mean @ axes)
-    distances = squared_distances(coordinates, aligned)
-    rigid = rigid_readin(mean, axes, map_, coordinates, activations)
+    distances = squared_distances(coordinates, rigid(features))
+    if anchor is None:
+        anchor = rigid_readin(rigid, coordinates, activations)
     partners = soft_partners(distances)
-    regressed = fit_readin(features, matched(partners, activations), rigid)
+    regressed = fit_readin(features, matched(partners, activations), anchor)
     covered = coverage(distances)
-    readin = tuple(a + covered * (b - a) for a, b in zip(rigid, regressed, strict=True))
+    readin = tuple(
+        a + covered * (b - a) for a, b in zip(anchor, regressed, strict=True)
+    )
     carried = variance_carried(partners, coordinates)
     return readin, {"coverage": covered, "variance_carried": carried}
 
 
-def rigid_readin(mean, axes, map_, coordinates, activations):
+def rigid_readin(rigid, coordinates, activations):
     """Read-in by the map alone.
 
     Parameters
     ----------
-    mean, axes : ndarray of shape (n_neurons,) and (n_neurons, d)
-        Principal axes of the target.
-    map_ : SimilarityMap
-        Map of target to source principal coordinates.
+    rigid : RigidMap
+        Of target features to source coordinates.
     coordinates, activations : ndarray
         Of the source, see `geometric_readin`.
 
@@ -78,8 +94,9 @@ def rigid_readin(mean, axes, map_, coordinates, activations):
     x = np.c_[x, np.ones(len(x))]
     solved = np.linalg.lstsq(x, y, rcond=None)[0]
     slope, offset = solved[:-1].T, solved[-1]
-    weights = slope @ (map_.scale * axes @ map_.rotation).T
-    return weights, offset + slope @ map_.shift - weights @ mean
+    map_ = rigid.map
+    weights = slope @ (map_.scale * rigid.axes @ map_.rotation).T
+    return weights, offset + slope @ map_.shift - weights @ rigid.mean
 
 
 def soft_partners(distances):

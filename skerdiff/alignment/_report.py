@@ -57,14 +57,12 @@ def held_out_bits_per_spike(X, Z):
     Returns
     -------
     bits : float
-        Bits per spike in excess of constant rates, or NaN if no held-out trial has a
-        spike.
+        Bits per spike in excess of constant rates, or NaN for a single trial or if no
+        held-out trial has a spike.
     """
     X = X.astype(float, copy=False)
-    held_out = np.arange(len(X)) % _N_FOLDS == _N_FOLDS - 1
-    if not held_out.any():
-        held_out[-1] = True
-    if not X[held_out].any():
+    held_out = np.arange(len(X)) % _N_FOLDS == min(_N_FOLDS, len(X)) - 1
+    if held_out.all() or not X[held_out].any():
         return np.nan
     z, x = (A[~held_out].reshape(-1, A.shape[2]) for A in (Z, X))
     readout = LinearRegression().fit(z, x)
@@ -74,29 +72,49 @@ def held_out_bits_per_spike(X, Z):
     return bits_per_spike(X[held_out], rates)
 
 
+def confidence(report):
+    """How far an alignment is from where it would be doubted.
+
+    Parameters
+    ----------
+    report : dict
+        With ``margin`` and ``variance_carried``, see `start_session`.
+
+    Returns
+    -------
+    confidence : float
+        The lesser of both over their thresholds: below 1 there is doubt.
+    """
+    return min(
+        report["margin"] / THIN_MARGIN, report["variance_carried"] / LITTLE_VARIANCE
+    )
+
+
 def doubts(report):
     """Why an alignment may be another than the right one.
 
     Parameters
     ----------
     report : dict
-        Of a session, see `start_session`.
+        Of a session. Without a search there is no doubt to speak of.
 
     Returns
     -------
     reasons : list of str
         Empty if there is no doubt.
     """
+    if report.get("confidence", 1.0) >= 1.0:
+        return []
     reasons = []
-    thin, carried = (report.get(key, np.inf) for key in ("margin", "variance_carried"))
-    if thin < THIN_MARGIN:
+    if report["margin"] < THIN_MARGIN:
         reasons.append(
             "another, different one fits nearly as well (margin "
-            f"{thin:.3f}, below {THIN_MARGIN})"
+            f"{report['margin']:.3f}, below {THIN_MARGIN})"
         )
-    if carried < LITTLE_VARIANCE:
+    if report["variance_carried"] < LITTLE_VARIANCE:
         reasons.append(
             "the source trials that its trials resemble hardly differ (they carry "
-            f"{carried:.2f} of the source's variance, below {LITTLE_VARIANCE})"
+            f"{report['variance_carried']:.2f} of the source's variance, below "
+            f"{LITTLE_VARIANCE})"
         )
     return reasons

@@ -50,7 +50,8 @@ class ScoringMixin:
         check_is_fitted(self)
         if isinstance(X, Trials):
             X, _ = self._check_X(X, reset=False)
-            names = [name for name in X.names if name not in (self.source_, X.source)]
+            known = {*self.sources_, *X.sources}
+            names = [name for name in X.names if name not in known]
             arrays = {name: X[name] for name in names or X.names}
         else:
             name = self._which(X, None)
@@ -116,6 +117,7 @@ class ScoringMixin:
         back._learn_source(
             self.latent_model_.features(X), self._encode_by(X, session).astype(float)
         )
+        back._fit_source(back._latents)
         found = back._align(self._features, derive_seed(self._seed, "back"))
         return self._encode_features(self._features, found)
 

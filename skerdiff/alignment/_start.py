@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from ..utils._random import derive_seed, numpy_generator
-from ..utils._similarity import principal_coordinates
+from ..utils._similarity import principal_axes
 from ..utils._torch import as_tensor, limit_threads
 from ._geometry import distinct_alignments, find_candidates, margin
-from ._readin import geometric_readin
+from ._readin import RigidMap, geometric_readin
+from ._report import confidence
 
 
 @dataclass
@@ -49,6 +50,7 @@ class Session:
     readin: tuple  # weights (n_readin, n_neurons) and bias (n_readin,)
     report: dict = field(default_factory=dict)
     map: LatentMap | AffineMap | None = None  # of the latents behind the encoder
+    rigid: RigidMap | None = None  # the geometry's, if it was searched
     losses: list = field(default_factory=list)  # named losses of every gradient step
     steps_per_second: float = 0.0
 
@@ -67,6 +69,7 @@ def start_session(
     *,
     n_starts=200,
     seed=0,
+    known=None,
     progress=None,
 ):
     """Find the read-in from which a method starts.
@@ -88,6 +91,9 @@ def start_session(
         Random starts of the geometry search, each way.
     seed : int, default=0
         Seed of the search or the random weights.
+    known : Session or None
+        A session of the same neurons whose geometry was searched. It joins the search;
+        where it is followed, its read-in is the one that is shrunk towards.
     progress : callable or None
         Called with the number of starts of the search that are done.
 
@@ -108,12 +114,25 @@ def start_session(
         size = np.sqrt(np.mean(weights**2) * weights.shape[1] / n_neurons)
         drawn = size * rng.standard_normal((len(weights), n_neurons))
         return Session((drawn, -drawn @ features.mean((0, 1))), {"init": init})
-    target = principal_coordinates(features, coordinates.shape[2])
+    mean, axes = principal_axes(features, coordinates.shape[2])
+    target = features @ axes - mean @ axes
     candidates = find_candidates(
-        coordinates, target, n_starts=n_starts, seed=seed, progress=progress
+        coordinates,
+        target,
+        n_starts=n_starts,
+        seed=seed,
+        known=None if known is None else known.rigid(features),
+        progress=progress,
     )
     best = candidates[0]
-    readin, quality = geometric_readin(features, best.map, coordinates, activations)
+    rigid = RigidMap(mean, axes, best.map)
+    readin, quality = geometric_readin(
+        features,
+        rigid,
+        coordinates,
+        activations,
+        known.readin if best.followed else None,
+    )
     different = distinct_alignments(candidates, target)
     report = {
         "init": init,
@@ -123,4 +142,9 @@ def start_session(
         "margin": margin(different),
         "scale": float(best.map.scale),
     }
-    return Session(readin, report | quality)
+    if known is not None:
+        report["followed_start"] = best.followed
+    report |= quality
+    if not best.followed:  # else the choice was not between those found
+        report["confidence"] = confidence(report)
+    return Session(readin, report, rigid=rigid)

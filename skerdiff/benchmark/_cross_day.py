@@ -24,7 +24,13 @@ from ..metrics import behaviour_r2_score, behaviour_rmse
 from ._methods import METHODS
 from ._sessions import make_split
 
-REPORTED = ("margin", "variance_carried", "coverage", "bits_per_spike")
+REPORTED = (
+    "margin",
+    "variance_carried",
+    "confidence",
+    "coverage",
+    "bits_per_spike",
+)
 
 
 def decode_across(split, aligner, seed=0, memory=None, n_components=None):
@@ -49,7 +55,8 @@ def decode_across(split, aligner, seed=0, memory=None, n_components=None):
         ``r2``, ``rmse`` (in units of y), of trials in directions that the source and
         the adapted trials hold; ``r2_absent`` of those in others, if there are any;
         ``fit_s``, ``adapt_s``; ``ambiguous``; of what the aligner reports
-        ``margin``, ``variance_carried``, ``coverage`` and ``bits_per_spike``;
+        ``margin``, ``variance_carried``, ``confidence``, ``coverage`` and
+        ``bits_per_spike``;
         ``n_parameters_added``; ``steps``, the one that was kept, and ``epoch_s``,
         seconds of one pass through the target trials (0 for methods without gradient
         steps).

@@ -55,7 +55,7 @@ SCORES = [*SCORERS, "seed_consistency"]
 def _methods():
     methods = {"identity": IdentityAligner(), "geometry": GeometryAligner()}
     # a search that is likely to miss
-    methods["geometry, one start"] = GeometryAligner(n_starts=0)
+    methods["geometry, one start"] = GeometryAligner(n_starts=1)
     for aligner in (CORALAligner(), JSDAligner(), MMDAligner(), DANNAligner()):
         name = type(aligner).__name__.removesuffix("Aligner")
         methods[f"{name}, source"] = from_source(aligner)

@@ -321,7 +321,7 @@ class DiffusionPrior(TrajectoryDensity, TrialEstimator):
             )
         y = condition.read(self, y, Z, form, used)
         if isinstance(Z, Trials):
-            Z = Z[Z.source]
+            Z = Z[used].to_array()
         given = condition.fit(y)
         seed = draw_seed(self.random_state)
         Z = Z.astype(np.float64)

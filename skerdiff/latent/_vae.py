@@ -244,7 +244,9 @@ class SequentialVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ActivityE
         self._validate_params()
         device = resolve_device(self.device)
         X, form = self._check_X(X, reset=True, min_trials=2)
-        used = np.ones(len(X), dtype=bool) if form.kind != "trials" else X.is_source
+        used = np.ones(len(X), dtype=bool)
+        if form.kind == "trials":
+            used = X.session == X.source
         if y is not None:
             y = self._check_y(y, X, form, used)
         if form.kind == "trials":

@@ -90,7 +90,7 @@ class TargetSplitter(BaseCrossValidator):
                 f"{name} splits skerdiff.Trials, which know the session of each "
                 f"trial; got {type(X).__name__}."
             )
-        targets = [session for session in X.names if session != X.source]
+        targets = [session for session in X.names if session not in X.sources]
         if not targets:
             raise ValueError(
                 f"{name} needs a session other than the source {X.source!r}, got {X!r}."

@@ -62,7 +62,8 @@ def principal_coordinates(features, n_components):
 def squared_distances(A, B):
     """Squared distances between whole trials, (n_A, n_B)."""
     a, b = A.reshape(len(A), -1), B.reshape(len(B), -1)
-    squares = np.einsum("ij,ij->i", a, a)[:, None] + np.einsum("ij,ij->i", b, b)
+    # einsum's sums would depend on where the arrays lie in memory, to the last bit
+    squares = (a * a).sum(1)[:, None] + (b * b).sum(1)
     return np.maximum(squares - 2.0 * (a @ b.T), 0.0)
 
 

@@ -42,4 +42,4 @@ def settings(tmp_path_factory):
 def erdiff_settings(settings):
     """The same for ERDiff."""
     prior = DiffusionPrior(max_iter=6, n_channels=8, n_heads=2, n_blocks=1)
-    return settings | {"prior": prior, "n_starts": 8, "max_steps": 20}
+    return settings | {"prior": prior, "n_starts": 40, "max_steps": 20}

@@ -242,7 +242,7 @@ def test_one_bin_and_one_dim():
 
 
 def test_aligner(reaching, settings):
-    aligner = ADANAligner(n_starts=8, max_steps=5, check_every=1, **settings)
+    aligner = ADANAligner(n_starts=40, max_steps=5, check_every=1, **settings)
     aligner.fit(reaching.source, reaching.y_source)
     again = copy.deepcopy(aligner).adapt(reaching.adapt)
     aligner.adapt(reaching.adapt)

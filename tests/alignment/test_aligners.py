@@ -21,7 +21,7 @@ from skerdiff import (
 
 @pytest.fixture(scope="module")
 def geometry(reaching, settings):
-    aligner = GeometryAligner(n_starts=8, **settings)
+    aligner = GeometryAligner(n_starts=40, **settings)
     return aligner.fit(reaching.source, reaching.y_source)
 
 

@@ -51,7 +51,7 @@ TRAINED = {
 }
 CLOSED = {
     "CORAL": CORALAligner(),
-    "geometry": GeometryAligner(n_starts=8),
+    "geometry": GeometryAligner(n_starts=40),
     "neuron moments": NeuronMomentsAligner(),
 }
 # of the ERDiff paper at 8 latent dims and 37 bins; that of ERDiff is its prior

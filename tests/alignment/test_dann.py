@@ -210,7 +210,7 @@ def test_global_generator_is_left_alone():
 
 
 def test_aligner(reaching, settings):
-    aligner = DANNAligner(n_starts=8, max_steps=5, check_every=1, **settings)
+    aligner = DANNAligner(n_starts=40, max_steps=5, check_every=1, **settings)
     aligner.fit(reaching.source, reaching.y_source)
     again = copy.deepcopy(aligner).adapt(reaching.adapt)
     aligner.adapt(reaching.adapt)

@@ -91,7 +91,7 @@ def test_report_keeps_the_best_step(adapted):
 
 
 def test_no_steps_is_the_geometry_alone(fitted, reaching, settings):
-    geometry = GeometryAligner(n_starts=8, **settings)
+    geometry = GeometryAligner(n_starts=40, **settings)
     geometry.fit(reaching.source, reaching.y_source).adapt(reaching.adapt)
     aligner = variant(fitted, max_steps=0).adapt(reaching.adapt)
     np.testing.assert_array_equal(

@@ -7,6 +7,7 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import PredefinedSplit
 
 from skerdiff.alignment._readin import (
+    RigidMap,
     coverage,
     fit_readin,
     geometric_readin,
@@ -116,7 +117,9 @@ def test_rigid_readin_reads_the_target_as_the_source(turned):
     source, target, (W, b), A, map_ = turned
     activations = source @ W.T + b
     mean, axes = principal_axes(target, 3)
-    weights, bias = rigid_readin(mean, axes, map_, A, activations)
+    rigid = RigidMap(mean, axes, map_)
+    weights, bias = rigid_readin(rigid, A, activations)
+    np.testing.assert_allclose(rigid(target), A, atol=1e-8)
     np.testing.assert_allclose(target @ weights.T + bias, activations, atol=1e-8)
 
 
@@ -133,7 +136,9 @@ def test_geometric_readin_holds_for_movements_that_were_not_adapted_to(turned):
     refitted = SimilarityMap(
         0.5, turn @ map_.rotation, map_.shift + 0.5 * shift @ map_.rotation
     )
-    (weights, bias), quality = geometric_readin(few, refitted, A, activations)
+    (weights, bias), quality = geometric_readin(
+        few, RigidMap(mean, axes, refitted), A, activations
+    )
     assert 0.3 < quality["coverage"] < 1.0
     found = target[rest] @ weights.T + bias
     np.testing.assert_allclose(found, activations[rest], atol=1e-4)

@@ -42,7 +42,7 @@ latent_model__n_readin = 4
 n_components = 3
 [method.quick]
 aligner = "GeometryAligner"
-n_starts = 0
+n_starts = 1
 latent_model__max_iter = 1
 latent_model__n_hidden = 4
 latent_model__n_readin = 4

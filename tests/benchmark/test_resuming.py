@@ -107,7 +107,7 @@ def test_results_of_an_earlier_form_of_the_configuration_are_left_out(
     bench, capsys, monkeypatch
 ):
     bench.run()
-    bench.edit(("seeds = 3", "seeds = 2"), ("n_starts = 0", "n_starts = 1"))
+    bench.edit(("seeds = 3", "seeds = 2"), ("n_starts = 1", "n_starts = 2"))
     capsys.readouterr()
     bench.run()
     out = capsys.readouterr().out
@@ -119,7 +119,7 @@ def test_results_of_an_earlier_form_of_the_configuration_are_left_out(
     report = (bench / "out" / "report" / "first-mine-npz.rst").read_text()
     assert "seeds)" not in report and "0/2" in report and "0/3" not in report
     # an interrupted change: results of the earlier form do not stand in for it
-    bench.edit(("n_starts = 1", "n_starts = 2"))
+    bench.edit(("n_starts = 2", "n_starts = 3"))
     (bench / "fragile").write_text("raise")
     bench.edit(('"still", "quick", "fragile"', '"fragile", "still"'))
     capsys.readouterr()

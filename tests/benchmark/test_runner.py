@@ -96,7 +96,7 @@ def test_content_is_all_that_counts(bench):
     ):
         assert content_of(cell | change, own) != one
     other = {name: dict(description) for name, description in own.items()}
-    other["quick"]["n_starts"] = 2
+    other["quick"]["n_starts"] = 3
     quick = cell | {"method": "quick"}
     assert content_of(quick, other) != content_of(quick, own)
     with np.load(bench / "mine.npz") as file:
