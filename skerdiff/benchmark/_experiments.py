@@ -15,6 +15,7 @@ from sklearn.decomposition import PCA
 from ..alignment._cache import foreign_code
 from ..datasets import make_bernoulli_dynamics
 from ..exceptions import ConfigurationError
+from ._criteria import compare_criteria
 from ._cross_day import decode_across
 from ._dynamics import (
     dynamics_divergence,
@@ -144,6 +145,11 @@ def _equal_time(cell, own_methods, memory):
     return equal_time(split, cell["seed"], memory)
 
 
+def _criteria(cell, own_methods, memory):
+    _, split = _split(cell)
+    return compare_criteria(split, cell["seed"], memory)
+
+
 def _dynamics(cell, own_methods, memory):
     seed = cell["seed"]
     # as many target trials to adapt to as source trials, and as many to judge by
@@ -205,4 +211,5 @@ KINDS = {
     "dynamics": _dynamics,
     "latents": _latents,
     "prior": _prior,
+    "criteria": _criteria,
 }

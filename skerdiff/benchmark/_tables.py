@@ -78,7 +78,7 @@ def parts_of(experiment, lines):
     by side, in one setting.
     """
     kind, settings = lines[0]["kind"], group(lines, "setting")
-    apart = kind != "decoding" and len(settings) > 1
+    apart = kind not in ("decoding", "criteria") and len(settings) > 1
     for data, of_data in group(lines, "data").items():
         name, title = slug(experiment, data), f"{experiment}: {data}"
         if not apart:

@@ -1,0 +1,88 @@
+"""Judges of candidate alignments, side by side, on one pool of candidates.
+
+What chooses between candidates must not read labels. Compared are the relative residual,
+and what a diffusion model of the source's principal coordinates says of the target's
+aligned ones: its denoising error, which ERDiff minimises; the bound on the likelihood
+and the likelihood itself, both with the change-of-variables term. A map that scales the
+d coordinates of each of L bins by s changes the log-density of a trial by L d log s.
+"""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+import numpy as np
+from sklearn.linear_model import Ridge
+
+from ..alignment import GeometryAligner
+from ..alignment._cache import fit_model, run_once
+from ..alignment._geometry import distinct_alignments, find_candidates
+from ..alignment._readin import RigidMap, geometric_readin
+from ..decoding import PerBinRegressor
+from ..diffusion import DiffusionPrior
+from ..metrics import behaviour_r2_score
+from ..utils._similarity import principal_axes
+
+CRITERIA = ("relative residual", "denoising error", "bound", "likelihood")
+_MAX_TRIALS = 64  # whose likelihood is computed
+
+
+def compare_criteria(split, seed=0, memory=None):
+    """Let each criterion choose an alignment, and decode by it.
+
+    Parameters
+    ----------
+    split : Split
+        The trials, see `make_split`.
+    seed : int, default=0
+        Seed of all models and of the search.
+    memory : str, default=None
+        Cache of source models.
+
+    Returns
+    -------
+    row : dict
+        ``n_alignments``, how many different ones the search found; ``r2``, of the best
+        of them by target labels; and the R2 of what each criterion chose, by the
+        criterion's name. R2 is that of held-out target trials in directions that both
+        sessions hold.
+    """
+    X, y = split.source
+    aligner = GeometryAligner(random_state=seed, memory=memory)
+    decoder = PerBinRegressor(Ridge()).fit(aligner.fit_transform(X, y), y)
+    model, source = aligner.latent_model_, aligner._coordinates
+    features = model.features(split.train[0])
+    mean, axes = principal_axes(features, source.shape[2])
+    target = features @ axes - mean @ axes
+    candidates = distinct_alignments(
+        find_candidates(source, target, seed=seed), target
+    )
+    prior = run_once(
+        memory, fit_model, {"model": DiffusionPrior(random_state=seed), "X": source}, {}
+    )
+    scored = model.features(split.test[0])
+    found = []
+    for candidate in candidates:
+        rigid = RigidMap(mean, axes, candidate.map)
+        readin, _ = geometric_readin(features, rigid, source, aligner._activations)
+        guess = decoder.predict(model.encode(scored, readin))
+        r2 = behaviour_r2_score(split.test[1][split.present], guess[split.present])
+        losses = _by_prior(prior, rigid(features), candidate.map.scale)
+        found.append([r2, candidate.residual, *losses])
+    r2, *losses = np.transpose(found)
+    chosen = {
+        name: float(r2[np.argmin(loss)])
+        for name, loss in zip(CRITERIA, losses, strict=True)
+    }
+    return {"n_alignments": len(found), "r2": float(r2.max()), **chosen}
+
+
+def _by_prior(prior, Z, scale):
+    """Denoising error, and bound and likelihood as losses, per value."""
+    Z = Z[:_MAX_TRIALS]
+    size = Z[0].size
+    volume = np.log(max(scale, np.finfo(float).tiny))
+    return (
+        float(np.mean(prior.denoising_error(Z))),
+        -float(np.mean(prior.evidence_bound(Z))) / size - volume,
+        -float(np.mean(prior.score_samples(Z))) / size - volume,
+    )
