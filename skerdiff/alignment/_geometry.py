@@ -37,6 +37,7 @@ _LANDMARK_ROUNDS = 12
 _TRIAL_ROUNDS = 4  # for every landmark alignment, before the better half goes on
 _N_REFINED = 12  # landmark alignments that are refined on trials
 _FOLLOW = 0.5  # over the root of trials: excess residual of what is followed
+_HANDICAP = 1.05  # of source trials sought in the target
 _SAME = 0.1  # of the spread: landmark alignments nearer than that are one
 
 
@@ -117,7 +118,8 @@ def find_candidates(
     Returns
     -------
     candidates : list of Candidate
-        Sorted by relative residual, best first; but a candidate that was reached from
+        Sorted by relative residual, best first. Source trials sought in the target
+        count only if they fit better by a twentieth. A candidate that was reached from
         `known` comes first unless its residual exceeds the best by more than what few
         trials can tell apart, a share of half over the root of their number.
     """
@@ -137,7 +139,7 @@ def find_candidates(
     for map_, residual, share in _search(B, A, n_starts, n_rounds, rng, tick):
         if map_.scale > 0:
             found.append(Candidate(map_.inverse(), residual, share, "source"))
-    found.sort(key=lambda c: c.residual)
+    found.sort(key=_order)
     if known is None:
         return found
     near = min(
@@ -151,7 +153,12 @@ def find_candidates(
     )
     if near.residual <= (1 + _FOLLOW / np.sqrt(len(B))) * found[0].residual:
         return [near, *found]
-    return sorted([near, *found], key=lambda c: c.residual)
+    return sorted([near, *found], key=_order)
+
+
+def _order(candidate):
+    """Residual, with a handicap for those that explain source trials by the target."""
+    return candidate.residual * (_HANDICAP if candidate.nested == "source" else 1.0)
 
 
 def _search(A, B, n_starts, n_rounds, rng, tick):
@@ -245,11 +252,11 @@ def margin(alignments):
     """Relative excess residual of the runner-up, ``residual_2 / residual_1 - 1``.
 
     Near zero the choice between two different alignments is open. Infinite if there is
-    no runner-up.
+    no runner-up. The handicap of `find_candidates` counts.
     """
     if len(alignments) == 1 or alignments[0].residual == 0:
         return np.inf
-    return alignments[1].residual / alignments[0].residual - 1.0
+    return _order(alignments[1]) / _order(alignments[0]) - 1.0
 
 
 def rigid_partners(A, B, *, n_starts=200, seed=0, progress=None):

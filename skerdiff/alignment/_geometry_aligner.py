@@ -16,18 +16,20 @@ class GeometryAligner(BaseAligner):
     """Align sessions by the geometry of whole trials, in closed form.
 
     The warm start of `ERDiffAligner` without its gradient steps. In the principal
-    coordinates of each session, trials are coupled by their distances
-    (Gromov-Wasserstein, from many starts); each coupling is refined by alternating a
-    similarity map with an optimal-transport assignment; of all candidates the one with
-    the lowest relative residual is kept; a ridge regression of the matched source
-    trials' read-in activations on the target's neurons is the new read-in.
+    coordinates of each session, a similarity map (rotation, scale and shift) alternates
+    with an optimal-transport assignment of trials: from many random starts between
+    cluster means of each session, then from the best of them between trials, seeking
+    the target's trials in the source and the source's in the target. The map with the
+    lowest relative residual is kept. Seen through it, source trials near a target trial
+    say what its read-in activations should be; a ridge regression of these on the
+    target's neurons, shrunk towards what the map alone gives, is the new read-in.
 
     Parameters
     ----------
     shared : model
         See `_docs`.
     n_starts : int, default=200
-        Random starts of the search, beside the uniform one.
+        Random starts of the search, each way.
     shared : aligner
         See `_docs`.
 
@@ -44,18 +46,31 @@ class GeometryAligner(BaseAligner):
 
     Notes
     -----
-    The report of a session holds ``residual`` (mean squared distance of the aligned
-    trials to their nearest source trial over their own spread, lower is better),
-    ``margin`` (by how much, relatively, the residual of the best alignment of another
-    kind exceeds it; only what the search found can be compared, so that it means little
-    after few starts), ``scale`` of the similarity map, ``n_candidates``, ``n_trials``,
-    ``n_neurons`` and ``n_active_neurons``.
+    The report of a session holds
+
+    - ``residual``: mean squared distance of the aligned trials to their nearest source
+      trials over their own spread, lower is better, and ``residuals``, those of all
+      alignments found that are not variants of each other;
+    - ``margin``: by how much, relatively, the residual of the second exceeds that of
+      the first. Only what the search found can be compared, so that it means little
+      after few starts;
+    - ``variance_carried``: the share of the source's variance over trials that the
+      partners of target trials have. Little is carried if the target has no structure,
+      too few movements, or if the alignment is wrong;
+    - ``confidence``: the lesser of the last two over their thresholds; below 1 there
+      is an `AmbiguousAlignmentWarning`;
+    - ``coverage``: the share of source trials that have a target trial near, to which
+      the regression is trusted more than the map;
+    - ``scale`` of the map, ``n_candidates``, ``n_trials``, ``n_neurons``,
+      ``n_active_neurons`` and, of counts, ``bits_per_spike`` of held-out trials, from
+      rates that are linear in the aligned latents: how much of the activity these
+      keep;
+    - ``followed_start``, if `adapt` was given a start.
 
     References
     ----------
-    .. [1] Memoli, F. "Gromov-Wasserstein distances and the metric approach to object
-       matching." Foundations of Computational Mathematics 11, 2011.
-       :doi:`10.1007/s10208-011-9093-5`
+    .. [1] Besl, P. J. and McKay, N. D. "A method for registration of 3-D shapes." IEEE
+       TPAMI 14, 1992. :doi:`10.1109/34.121791`
     .. [2] Umeyama, S. "Least-squares estimation of transformation parameters between
        two point patterns." IEEE TPAMI 13, 1991. :doi:`10.1109/34.88573`
 

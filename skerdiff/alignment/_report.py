@@ -4,7 +4,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
-from sklearn.linear_model import LinearRegression
 
 from ..metrics import bits_per_spike
 
@@ -60,16 +59,23 @@ def held_out_bits_per_spike(X, Z):
         Bits per spike in excess of constant rates, or NaN for a single trial or if no
         held-out trial has a spike.
     """
-    X = X.astype(float, copy=False)
-    held_out = np.arange(len(X)) % _N_FOLDS == min(_N_FOLDS, len(X)) - 1
-    if held_out.all() or not X[held_out].any():
+    step = min(_N_FOLDS, len(X))
+    scored = slice(step - 1, None, step)  # views: sessions may be large
+    if step < 2 or not X[scored].any():
         return np.nan
-    z, x = (A[~held_out].reshape(-1, A.shape[2]) for A in (Z, X))
-    readout = LinearRegression().fit(z, x)
-    rates = readout.predict(Z[held_out].reshape(-1, Z.shape[2]))
-    floor = np.maximum(_FLOOR * x.mean(0), np.finfo(float).tiny)
-    rates = np.maximum(rates, floor).reshape(X[held_out].shape)
-    return bits_per_spike(X[held_out], rates)
+    first, offset = Z[0, 0], np.ones((*Z.shape[:2], 1))
+    z = np.concatenate([Z - first, offset], axis=2)
+    # normal equations of the trials that are not held out
+    gram, cross = (
+        np.tensordot(z, A, ([0, 1], [0, 1]))
+        - np.tensordot(z[scored], A[scored], ([0, 1], [0, 1]))
+        for A in (z, X)
+    )
+    readout = np.linalg.lstsq(gram, cross, rcond=None)[0]
+    mean = cross[-1] / gram[-1, -1]
+    floor = np.maximum(_FLOOR * mean, np.finfo(float).tiny)
+    rates = np.maximum(z[scored] @ readout, floor)
+    return bits_per_spike(X[scored], rates)
 
 
 def confidence(report):

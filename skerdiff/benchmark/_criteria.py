@@ -1,10 +1,11 @@
 """Judges of candidate alignments, side by side, on one pool of candidates.
 
-What chooses between candidates must not read labels. Compared are the relative residual,
-and what a diffusion model of the source's principal coordinates says of the target's
-aligned ones: its denoising error, which ERDiff minimises; the bound on the likelihood
-and the likelihood itself, both with the change-of-variables term. A map that scales the
-d coordinates of each of L bins by s changes the log-density of a trial by L d log s.
+What chooses between candidates must not read labels. Compared are the relative
+residual, and what a diffusion model of the source's principal coordinates says of the
+target's aligned ones: its denoising error, which ERDiff minimises; the bound on the
+likelihood and the likelihood itself, both with the change-of-variables term. A map that
+scales the d coordinates of each of L bins by s changes the log-density of a trial by
+L d log s.
 """
 
 # Authors: The skerdiff developers
@@ -23,7 +24,8 @@ from ..metrics import behaviour_r2_score
 from ..utils._similarity import principal_axes
 
 CRITERIA = ("relative residual", "denoising error", "bound", "likelihood")
-_MAX_TRIALS = 64  # whose likelihood is computed
+_MAX_TRIALS = 24  # that the prior judges
+_N_STEPS = 12  # of the integration of the likelihood
 
 
 def compare_criteria(split, seed=0, memory=None):
@@ -53,12 +55,11 @@ def compare_criteria(split, seed=0, memory=None):
     features = model.features(split.train[0])
     mean, axes = principal_axes(features, source.shape[2])
     target = features @ axes - mean @ axes
-    candidates = distinct_alignments(
-        find_candidates(source, target, seed=seed), target
-    )
+    candidates = distinct_alignments(find_candidates(source, target, seed=seed), target)
     prior = run_once(
         memory, fit_model, {"model": DiffusionPrior(random_state=seed), "X": source}, {}
     )
+    prior.set_params(n_steps=_N_STEPS)
     scored = model.features(split.test[0])
     found = []
     for candidate in candidates:

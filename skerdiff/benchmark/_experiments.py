@@ -132,7 +132,8 @@ def _decode(cell, own_methods, split, memory):
     aligner, n_components = _aligner(cell, own_methods), None
     if aligner is None:
         n_components = cell["setting"].get("n_components")
-    return decode_across(split, aligner, cell["seed"], memory, n_components)
+    timed = cell["kind"] == "cost"
+    return decode_across(split, aligner, cell["seed"], memory, n_components, timed)
 
 
 def _published(cell, own_methods, memory):

@@ -5,7 +5,9 @@
 
 import numpy as np
 
+from ._criteria import CRITERIA
 from ._methods import SOURCE_START
+from ._over_settings import parts_table, warnings_table
 from ._published_numbers import COST, R2_PERCENT
 from ._published_protocol import VARIANTS
 from ._statistics import mean_ranks
@@ -16,6 +18,8 @@ from ._tables import (
     group,
     n_seeds,
     parts_of,
+    reference_of,
+    seeds_note,
     slug,
     summary,
 )
@@ -42,25 +46,11 @@ def tables_of(experiment, lines):
         found.append(_by_data(slug(experiment), experiment, lines))
     for name, title, mine in parts_of(experiment, lines):
         found += KINDS[kind](name, title, mine)
+    if kind == "decoding" and len(settings) > 1:
+        over = (parts_table, warnings_table)
+        tables = [make(slug(experiment), experiment, lines) for make in over]
+        found += [table for table in tables if table.rows]
     return found
-
-
-def _seeds_note(lines):
-    n = n_seeds(lines)
-    if n == 1:
-        return "One seed."
-    return (
-        f"{n} seeds: mean ± standard deviation and, in brackets, the worst seed. "
-        "Differences are paired by seed, with a 95 % bootstrap interval over seeds: it "
-        "speaks of other seeds on these sessions, not of other recordings."
-    )
-
-
-def reference_of(lines):
-    """Name the method that others are compared with."""
-    methods = [line["method"] for line in lines]
-    asked = lines[0].get("reference")
-    return next(m for m in (asked, "geometry only", methods[0]) if m in methods)
 
 
 def _decoding(name, title, lines):
@@ -95,7 +85,7 @@ def _decoding(name, title, lines):
         ]
         rows.append([*row, _published_r2(method, r2)] if published else row)
     notes = [
-        _seeds_note(lines),
+        seeds_note(lines),
         "R2 and RMSE are of decoded behaviour on held-out target trials; rank is the "
         "mean rank by R2 within a seed, 1 the best; ambiguous says in how many runs "
         "the aligner warned; adds counts the parameters that a method brings besides "
@@ -128,7 +118,7 @@ def _by_data(name, title, lines):
         ]
         for method in group(lines, "method")
     ]
-    notes = [_seeds_note(lines), "R2 of decoded behaviour on held-out target trials."]
+    notes = [seeds_note(lines), "R2 of decoded behaviour on held-out target trials."]
     return Table(name, f"{title}: all data", ["method", *data], rows, notes)
 
 
@@ -152,7 +142,7 @@ def _matrix(name, title, lines, settings):
             for setting in used
         ]
         of = name if what == "r2" else f"{name}-absent"
-        notes = [_seeds_note(lines), note]
+        notes = [seeds_note(lines), note]
         found.append(Table(of, title + suffix, ["setting", *names], rows, notes))
     return found
 
@@ -183,7 +173,7 @@ def _cost(name, title, lines):
             ]
         )
     notes = [
-        _seeds_note(lines),
+        seeds_note(lines),
         "Parameters that a method adds to the latent model, at four bytes each; an "
         "epoch is one pass through the target trials; adapting includes the search "
         "for the start. One thread, nothing else running by this command. The "
@@ -204,7 +194,7 @@ def _dynamics(name, title, lines):
     true = [by_seed(lines, f"true_{what}").values() for what in measures]
     rows.append(["true latents", *(f"{np.mean(list(v)):.2f}" for v in true), "1"])
     notes = [
-        _seeds_note(lines),
+        seeds_note(lines),
         "NLL: negative log-likelihood of decoded target trajectories under the true "
         "dynamics, the nearer to that of the true latents the better, as trajectories "
         "that are too smooth go below it. KL: divergence of dynamics fitted to them "
@@ -236,7 +226,7 @@ def _published(name, title, lines):
     ]
     header = ["protocol", "what it does", "R2", "R2 less honest"]
     notes = [
-        _seeds_note(lines),
+        seeds_note(lines),
         "ERDiff from the source's read-in, 500 epochs, with this package's latent "
         "model and prior. Only the last row keeps to the honest protocol.",
     ]
@@ -289,7 +279,7 @@ def _prior(name, title, lines):
             row.append(f"{np.mean(found):.{digits}f}" if found else "")
         rows.append(row)
     notes = [
-        _seeds_note(lines),
+        seeds_note(lines),
         "Held-out trajectories of source latents: log-likelihood in nats per value; "
         "mean denoising error; between samples and held-out trials the distances of "
         "values and of correlations, a classifier's AUC and the nearest-neighbour "
@@ -298,8 +288,25 @@ def _prior(name, title, lines):
     return [Table(name, title, [*header, "nearest"], rows, notes)]
 
 
+def _criteria(name, title, lines):
+    chosen = [*CRITERIA, "r2"]
+    rows = []
+    for setting, mine in group(lines, "setting").items():
+        values = [by_seed(mine, what).values() for what in chosen]
+        rows.append([setting, *(summary(v, wanted=n_seeds(lines)) for v in values)])
+    notes = [
+        seeds_note(lines),
+        "R2 of held-out target trials by the alignment that each criterion chose from "
+        "the same pool; the last column is the best of the pool by target labels. "
+        "Denoising error, bound and likelihood are under a diffusion prior of the "
+        "source's principal coordinates; the latter two count the change of volume.",
+    ]
+    return [Table(name, title, ["setting", *CRITERIA, "best"], rows, notes)]
+
+
 KINDS = {
     "prior": _prior,
+    "criteria": _criteria,
     "decoding": _decoding,
     "latents": _decoding,
     "cost": _cost,

@@ -123,3 +123,22 @@ def difference(mine, reference, digits=3):
 def n_seeds(lines):
     """Count the seeds."""
     return len({line["seed"] for line in lines})
+
+
+def seeds_note(lines):
+    """Say what is written of several seeds."""
+    n = n_seeds(lines)
+    if n == 1:
+        return "One seed."
+    return (
+        f"{n} seeds: mean ± standard deviation and, in brackets, the worst seed. "
+        "Differences are paired by seed, with a 95 % bootstrap interval over seeds: it "
+        "speaks of other seeds on these sessions, not of other recordings."
+    )
+
+
+def reference_of(lines):
+    """Name the method that others are compared with."""
+    methods = [line["method"] for line in lines]
+    asked = lines[0].get("reference")
+    return next(m for m in (asked, "geometry only", methods[0]) if m in methods)

@@ -48,8 +48,9 @@ def principal_axes(features, n_components):
     """
     rows = features.reshape(-1, features.shape[2])
     d = min(n_components, *rows.shape)
-    solver = "covariance_eigh" if len(rows) > rows.shape[1] else "full"
-    pca = PCA(d, svd_solver=solver).fit(rows)
+    wide = len(rows) <= rows.shape[1]
+    # only the solver for wide data would overwrite them
+    pca = PCA(d, svd_solver="full" if wide else "covariance_eigh", copy=wide).fit(rows)
     return pca.mean_, np.pad(pca.components_.T, ((0, 0), (0, n_components - d)))
 
 

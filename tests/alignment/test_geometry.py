@@ -81,8 +81,8 @@ def test_margin_is_thin_without_structure():
 def test_candidates_are_sorted_and_their_residuals_true(reaches):
     B, _ = rotated_copy(reaches[:40], 0.3)
     candidates = find_candidates(reaches, B, n_starts=6)
-    residuals = [c.residual for c in candidates]
-    assert residuals == sorted(residuals)
+    order = [c.residual * (1.05 if c.nested == "source" else 1) for c in candidates]
+    assert order == sorted(order)
     assert {c.nested for c in candidates} == {"source", "target"}
     for c in candidates:
         if c.nested == "target":

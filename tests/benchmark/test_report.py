@@ -113,7 +113,7 @@ def test_several_settings_make_a_table_of_settings_by_methods():
     for one in lines[-3:]:
         one["result"]["r2_absent"] = 0.25
     tables = tables_of("one", lines)
-    assert [t.name for t in tables] == ["one-mihi", "one-mihi-absent"]
+    assert [t.name for t in tables] == ["one-mihi", "one-mihi-absent", "one-parts"]
     assert [r[0] for r in tables[0].rows] == ["balanced", "few"]
     assert tables[0].header == ["setting", *METHODS]
     assert tables[1].rows[0][-1].startswith("0.25")
@@ -147,6 +147,12 @@ def test_html_is_escaped():
             ["3.00", "0.10", "0.20", "true latents", "2.00", "0.01"],
         ),
         (
+            "criteria",
+            {"r2": 0.9, "relative residual": 0.8, "denoising error": -0.1,
+             "bound": 0.3, "likelihood": 0.4},
+            ["balanced", "0.80", "-0.10", "0.30", "0.40", "0.90"],
+        ),
+        (
             "prior",
             {"log_likelihood": 1.5, "denoising_error": 0.05, "value": 0.1,
              "correlation": 0.2, "auc": 0.55, "neighbour": 1.25},
@@ -167,6 +173,54 @@ def test_tables_of_other_kinds(kind, result, expected, tmp_path):
     cells = [cell for table in tables for r in table.rows for cell in r]
     assert set(expected) <= set(cells)
     write_report([write(tmp_path / "in", lines)], tmp_path / "out")
+
+
+def test_what_a_method_adds_is_paired_and_averaged_over_data():
+    lines = [
+        line(data=data, method=method, seed=seed, setting={"name": name},
+             result={"r2": r2 + 0.1 * seed + (0.04 if method == "ERDiff" else 0.0)})
+        for name, r2 in (("balanced", 0.5), ("few", -7.0))
+        for data in ("mihi", "jango")
+        for method in ("geometry only", "ERDiff", "oracle")
+        for seed in range(3)
+    ]  # fmt: skip
+    table = next(t for t in tables_of("one", lines) if t.name == "one-parts")
+    assert table.header == ["setting", "geometry only", "ERDiff"]
+    balanced, few, everything = table.rows
+    assert balanced[1:] == ["0.600", "+0.040 [+0.040, +0.040]"]
+    # both are below the floor
+    assert few[1:] == ["-1.000", "+0.000 [+0.000, +0.000]"]
+    assert everything[:2] == ["all settings", "-0.200"]
+    assert everything[2].startswith("+0.020")
+
+
+def test_warnings_are_held_against_failures():
+    right = {"r2": 0.8, "confidence": 3.0, "margin": 0.3, "variance_carried": 0.6}
+    wrong = {"r2": -1.0, "confidence": 0.5, "margin": 0.01, "variance_carried": 0.5}
+    missed = {"r2": 0.3, "confidence": 2.0, "margin": 0.4, "variance_carried": 0.4}
+    nothing = {"r2": 0.7, "confidence": 0.1, "margin": 0.0, "variance_carried": 0.02}
+    runs = [
+        ({"name": "balanced"}, 0, right, False),
+        ({"name": "balanced"}, 1, missed, False),
+        ({"name": "few"}, 0, wrong, True),
+        ({"name": "few"}, 1, right, True),
+        ({"name": "structureless", "permuted": True}, 0, nothing, True),
+    ]
+    lines = []
+    for setting, seed, result, warned in runs:
+        cell = {"setting": setting, "seed": seed}
+        result = result | {"ambiguous": warned}
+        lines.append(line(method="geometry only", result=result, **cell))
+        lines.append(line(method="no adaptation", result={"r2": 0.1}, **cell))
+        lines.append(line(method="oracle", result={"r2": 0.9}, **cell))
+    table = next(t for t in tables_of("one", lines) if t.name == "one-warnings")
+    assert table.rows == [
+        ["geometry only", "5", "2/4", "1.00 (1.00)", "0.67 (0.50)", "1.00 (1.00)",
+         "1/2", "1/1", "1/2"]
+    ]  # fmt: skip
+    without = [one for one in lines if one["method"] != "oracle"]
+    names = [t.name for t in tables_of("one", without)]
+    assert "one-warnings" not in names
 
 
 def test_the_published_protocol_is_compared_with_the_honest_one():

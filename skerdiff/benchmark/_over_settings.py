@@ -1,0 +1,144 @@
+"""Tables over all settings of an experiment: what a method adds, and when it warns."""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from ._tables import Table, difference, group, reference_of, seeds_note
+
+FAILED = 0.5  # times the oracle's R2; below it an alignment has failed
+FLOOR = -1.0  # R2 below counts as this in means over settings
+BEST = 10.0  # confidence above counts as this
+
+
+def parts_table(name, title, lines):
+    """Lay out what each method adds to the reference, by setting, paired by seed.
+
+    Parameters
+    ----------
+    name, title : str
+        Of the experiment.
+    lines : list of dict
+        Its results.
+
+    Returns
+    -------
+    table : Table
+        One row per setting, means over data, and one over all; without rows if there is
+        but one method besides those with no adaptation and the oracle.
+    """
+    reference = reference_of(lines)
+    methods = [
+        method
+        for method in group(lines, "method")
+        if method not in (reference, "no adaptation", "oracle")
+    ]
+    used = [line for line in lines if line["method"] in (reference, *methods)]
+    rows = []
+    settings = group(used, "setting")
+    for setting, mine in (*settings.items(), ("all settings", used)):
+        means = {m: _mean_by_seed(part) for m, part in group(mine, "method").items()}
+        if reference not in means:
+            continue
+        level = np.mean(list(means[reference].values()))
+        rows.append(
+            [setting, f"{level:.3f}"]
+            + [difference(means.get(m, {}), means[reference]) for m in methods]
+        )
+    notes = [
+        seeds_note(lines),
+        f"R2 of {reference}, a mean over all data, and what other methods have more. "
+        f"R2 below {FLOOR:g} counts as {FLOOR:g}: how wrong a wrong alignment is says "
+        "nothing.",
+    ]
+    header = ["setting", reference, *methods]
+    return Table(
+        f"{name}-parts",
+        f"{title}: what is added to {reference}",
+        header,
+        rows if methods else [],
+        notes,
+    )
+
+
+def _mean_by_seed(lines):
+    """Mean R2 over data and settings, by seed."""
+    return {
+        seed: float(np.mean([max(line["result"]["r2"], FLOOR) for line in mine]))
+        for seed, mine in group(lines, "seed").items()
+    }
+
+
+def warnings_table(name, title, lines):
+    """Lay out how well an aligner knows when it has failed.
+
+    Parameters
+    ----------
+    name, title : str
+        Of the experiment.
+    lines : list of dict
+        Its results.
+
+    Returns
+    -------
+    table : Table
+        One row per method that reports its confidence; without rows if none does or if
+        there is no oracle to compare with.
+    """
+    oracle = {_run(line): line["result"]["r2"] for line in lines if _is_oracle(line)}
+    rows = []
+    for method, mine in group(lines, "method").items():
+        mine = [
+            line
+            for line in mine
+            if line["result"].get("confidence") is not None and _run(line) in oracle
+        ]
+        if not mine or method == "oracle":
+            continue
+        empty = np.array([bool(line["setting"].get("permuted")) for line in mine])
+        r2, best = (
+            np.array(v)
+            for v in zip(*((i["result"]["r2"], oracle[_run(i)]) for i in mine))
+        )
+        failed = empty | (r2 < FAILED * best)
+        warned = np.array([line["result"]["ambiguous"] for line in mine])
+        row = [method, str(len(mine)), _share(failed & ~empty, ~empty)]
+        for what in ("confidence", "margin", "variance_carried"):
+            score = np.minimum([line["result"][what] for line in mine], BEST)
+            row.append(f"{_auc(failed, score)} ({_auc(failed[~empty], score[~empty])})")
+        row += [
+            _share(warned & failed & ~empty, failed & ~empty),
+            _share(warned & empty, empty),
+            _share(warned & ~failed, ~failed),
+        ]
+        rows.append(row)
+    header = ["method", "runs", "failed", "AUC of confidence", "of margin"]
+    header += ["of variance carried", "warned: failed", "structureless", "right"]
+    notes = [
+        f"An alignment has failed if its R2 is below {FAILED:g} of the oracle's, and "
+        "of structureless data in any case. AUC: area under the ROC curve of telling "
+        "failed from right ones, in brackets without structureless data. The last "
+        "columns say in how many failed runs, structureless ones and right ones the "
+        "aligner warned.",
+    ]
+    return Table(f"{name}-warnings", f"{title}: warnings", header, rows, notes)
+
+
+def _is_oracle(line):
+    return line["method"] == "oracle"
+
+
+def _run(line):
+    return line["data"], line["setting"]["name"], line["seed"]
+
+
+def _auc(failed, score):
+    if failed.all() or not failed.any():
+        return "-"
+    return f"{roc_auc_score(~failed, score):.2f}"
+
+
+def _share(some, of):
+    return f"{int(some.sum())}/{int(of.sum())}"
