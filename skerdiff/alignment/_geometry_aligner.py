@@ -20,9 +20,10 @@ class GeometryAligner(BaseAligner):
     with an optimal-transport assignment of trials: from many random starts between
     cluster means of each session, then from the best of them between trials, seeking
     the target's trials in the source and the source's in the target. The map with the
-    lowest relative residual is kept. Seen through it, source trials near a target trial
-    say what its read-in activations should be; a ridge regression of these on the
-    target's neurons, shrunk towards what the map alone gives, is the new read-in.
+    lowest relative residual is kept. The source partners of target trials, by
+    unbalanced optimal transport, say what their read-in activations should be; a ridge
+    regression of these on the target's neurons, shrunk towards what the map alone
+    gives, is the new read-in.
 
     Parameters
     ----------
@@ -59,8 +60,8 @@ class GeometryAligner(BaseAligner):
       too few movements, or if the alignment is wrong;
     - ``confidence``: the lesser of the last two over their thresholds; below 1 there
       is an `AmbiguousAlignmentWarning`;
-    - ``coverage``: the share of source trials that have a target trial near, to which
-      the regression is trusted more than the map;
+    - ``coverage``: the share of the source's trials that target trials take up as
+      partners, to which the regression is trusted more than the map;
     - ``scale`` of the map, ``n_candidates``, ``n_trials``, ``n_neurons``,
       ``n_active_neurons`` and, of counts, ``bits_per_spike`` of held-out trials, from
       rates that are linear in the aligned latents: how much of the activity these

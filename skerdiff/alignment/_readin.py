@@ -14,14 +14,17 @@ trusted as far as target trials cover the source's.
 from dataclasses import dataclass
 
 import numpy as np
+import ot
 from scipy.special import softmax
 
 from ..utils._similarity import SimilarityMap, mean_spread, squared_distances
 
 _PENALTIES = np.logspace(-2, 7, 19)  # tried by fit_readin
 _N_FOLDS = 5
-_TEMPERATURE = 0.5  # of partners, as a share of the mean distance to the nearest
-_NEAR = 0.95  # quantile of that distance up to which a source trial is covered
+# of partners, in multiples of the mean distance to the nearest
+_ENTROPY = 0.5
+_MASS_PENALTY = 1.0
+_MAX_ITER = 500
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,13 @@ def geometric_readin(features, rigid, coordinates, activations, anchor=None):
     distances = squared_distances(coordinates, rigid(features))
     if anchor is None:
         anchor = rigid_readin(rigid, coordinates, activations)
-    partners = soft_partners(distances)
+    partners = find_partners(distances)
     regressed = fit_readin(features, matched(partners, activations), anchor)
-    covered = coverage(distances)
+    covered = coverage(partners)
     readin = tuple(
         a + covered * (b - a) for a, b in zip(anchor, regressed, strict=True)
     )
-    carried = variance_carried(partners, coordinates)
+    carried = variance_carried(distances, coordinates)
     return readin, {"coverage": covered, "variance_carried": carried}
 
 
@@ -99,11 +102,14 @@ def rigid_readin(rigid, coordinates, activations):
     return weights, offset + slope @ map_.shift - weights @ rigid.mean
 
 
-def soft_partners(distances):
-    """Weights of source partners of each target trial, that sum to one.
+def find_partners(distances):
+    """Weights of source partners of each target trial.
 
-    They fall off exponentially with the squared distance, over half the mean squared
-    distance to the nearest source trial.
+    Unbalanced optimal transport with an entropy of half the mean squared distance of
+    target trials to the nearest source trial, and a source whose masses may differ from
+    equal ones at the price of their divergence, times that distance: the days need not
+    hold the same movements equally often, but no source trial draws all to itself
+    without need.
 
     Parameters
     ----------
@@ -113,43 +119,52 @@ def soft_partners(distances):
     Returns
     -------
     weights : ndarray of shape (n_source_trials, n_trials)
-        Weights.
+        Weights, of sum one for each target trial.
     """
-    scale = _TEMPERATURE * distances.min(0).mean()
-    tiny = np.finfo(float).eps * max(distances.max(), 1.0)
-    return softmax(-distances / max(scale, tiny), axis=0)
+    a, b = (np.full(n, 1 / n) for n in distances.shape)
+    plan = ot.unbalanced.sinkhorn_unbalanced(
+        a,
+        b,
+        distances / _scale(distances),
+        reg=_ENTROPY,
+        reg_m=(_MASS_PENALTY, np.inf),
+        method="sinkhorn_stabilized",
+        numItermax=_MAX_ITER,
+    )
+    return plan / plan.sum(0)
 
 
-def coverage(distances):
-    """Share of source trials that are as near to a target trial as those are to them.
+def coverage(partners):
+    """Share of the source's trials that target trials take up.
+
+    Parameters
+    ----------
+    partners : ndarray of shape (n_source_trials, n_trials)
+        Weights of source partners, see `find_partners`.
+
+    Returns
+    -------
+    share : float
+        The overlap of the masses that source trials carry with equal ones: 1 if all
+        carry the same, 0.5 if half of them carry nothing.
+    """
+    mass = partners.mean(1)
+    return float(np.minimum(mass, 1 / len(mass)).sum())
+
+
+def variance_carried(distances, coordinates):
+    """Share of the source's variance over trials that the nearest partners have.
+
+    Source trials count for a target trial by an exponential of their squared distance,
+    over half the mean squared distance to the nearest. Where an alignment is right,
+    target trials are near to source trials that differ from each other as source trials
+    do. Where it is wrong, or where the target has no structure, each is as far from
+    many, whose mean is the same for all. Few movements carry little too.
 
     Parameters
     ----------
     distances : ndarray of shape (n_source_trials, n_trials)
         Squared distances of aligned trials.
-
-    Returns
-    -------
-    share : float
-        Share of the source trials whose nearest target trial is not farther than the
-        95th percentile of the distances of target trials to their nearest source trial.
-    """
-    far = np.quantile(distances.min(0), _NEAR)
-    return float(np.mean(distances.min(1) <= far))
-
-
-def variance_carried(partners, coordinates):
-    """Share of the source's variance over trials that the partners' means have.
-
-    Where an alignment is right, target trials find partners that differ from each other
-    as source trials do. Where it is wrong, or where the target has no structure, each
-    finds many that are equally far, whose mean is the same for all. Few movements carry
-    little too.
-
-    Parameters
-    ----------
-    partners : ndarray of shape (n_source_trials, n_trials)
-        Weights of source partners, see `soft_partners`.
     coordinates : ndarray of shape (n_source_trials, n_bins, d)
         Principal coordinates of the source.
 
@@ -158,10 +173,17 @@ def variance_carried(partners, coordinates):
     share : float
         0 if all target trials have the same partners; about 1 for noiseless copies.
     """
-    spread = mean_spread(coordinates)
-    return (
-        float(mean_spread(matched(partners, coordinates)) / spread) if spread else 0.0
-    )
+    whole = mean_spread(coordinates)
+    if whole == 0:
+        return 0.0
+    near = softmax(-distances / (_ENTROPY * _scale(distances)), axis=0)
+    return float(mean_spread(matched(near, coordinates)) / whole)
+
+
+def _scale(distances):
+    """Mean distance to the nearest source trial; not quite zero for copies."""
+    tiny = np.finfo(float).eps * max(distances.max(), 1.0)
+    return max(distances.min(0).mean(), tiny)
 
 
 def matched(partners, Z):

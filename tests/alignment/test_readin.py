@@ -9,14 +9,14 @@ from sklearn.model_selection import PredefinedSplit
 from skerdiff.alignment._readin import (
     RigidMap,
     coverage,
+    find_partners,
     fit_readin,
     geometric_readin,
     matched,
     rigid_readin,
-    soft_partners,
     variance_carried,
 )
-from skerdiff.utils._similarity import SimilarityMap, principal_axes
+from skerdiff.utils._similarity import SimilarityMap, principal_axes, squared_distances
 
 
 def test_fit_readin_recovers_a_linear_map():
@@ -55,10 +55,15 @@ def test_matched_is_the_mean_over_partners():
 
 
 def test_variance_is_carried_by_distinct_partners_only():
-    coordinates = np.random.default_rng(0).standard_normal((50, 4, 2))
-    assert variance_carried(np.eye(50), coordinates) == pytest.approx(1.0)
-    assert variance_carried(np.full((50, 9), 0.02), coordinates) == pytest.approx(0.0)
+    A = np.random.default_rng(0).standard_normal((50, 4, 2))
+    assert variance_carried(squared_distances(A, A), A) == pytest.approx(1.0)
+    assert variance_carried(np.ones((50, 9)), A) == pytest.approx(0.0)
     assert variance_carried(np.eye(50), np.ones((50, 4, 2))) == 0.0
+    # trials of one kind resemble those of one kind
+    A[:25] += 5.0
+    few = squared_distances(A, A[:25] + 0.5)
+    both = squared_distances(A, A + 0.5)
+    assert variance_carried(few, A) < 0.3 < 0.8 < variance_carried(both, A)
 
 
 def test_fit_readin_is_cross_validated_ridge():
@@ -144,20 +149,52 @@ def test_geometric_readin_holds_for_movements_that_were_not_adapted_to(turned):
     np.testing.assert_allclose(found, activations[rest], atol=1e-4)
 
 
-def test_soft_partners_are_the_near_ones():
+def line(n, first=0.0, last=1.0):
+    return np.linspace(first, last, n)
+
+
+def test_partners_are_the_near_ones():
     rng = np.random.default_rng(0)
     distances = rng.uniform(1.0, 9.0, (6, 4))
-    weights = soft_partners(distances)
+    weights = find_partners(distances)
     np.testing.assert_allclose(weights.sum(0), 1.0)
     assert np.array_equal(weights.argmax(0), distances.argmin(0))
-    np.testing.assert_allclose(soft_partners(5.0 * distances), weights)
-    copies = soft_partners(np.array([[0.0, 3.0], [2.0, 0.0]]))
-    np.testing.assert_allclose(copies, np.eye(2), atol=1e-12)
+    np.testing.assert_allclose(find_partners(5.0 * distances), weights, atol=1e-6)
 
 
-def test_coverage_is_the_share_of_the_source_that_is_met():
-    line = np.linspace(0.0, 1.0, 101)
-    everywhere = (line[:, None] - line - 1e-3) ** 2
-    assert coverage(everywhere) == 1.0
-    half = (line[:, None] - line[:50] - 1e-3) ** 2
-    assert coverage(half) == pytest.approx(0.5, abs=0.02)
+def test_partners_of_copies_are_the_originals():
+    points = np.random.default_rng(0).standard_normal((7, 3))
+    distances = np.sum((points[:, None] - points[:5]) ** 2, axis=2)
+    np.testing.assert_allclose(find_partners(distances), np.eye(7)[:, :5], atol=1e-12)
+    assert np.isfinite(find_partners(np.zeros((3, 2)))).all()
+
+
+def test_no_source_trial_draws_all_to_itself():
+    # one source trial in the middle is a little nearer to all targets than their own
+    rng = np.random.default_rng(0)
+    own = rng.uniform(3.0, 6.0, (20, 20))
+    own[np.arange(20), np.arange(20)] = 1.0
+    distances = np.vstack([np.full(20, 0.9), own])
+    assert (distances.argmin(0) == 0).all()
+    mass = find_partners(distances).mean(1)
+    assert mass[0] < 0.2
+    assert mass[1:].sum() > 0.8
+
+
+def test_partners_are_a_fixed_point_of_the_unbalanced_problem():
+    # optimality: log plan / (a b) = -(cost + f + g) / entropy with f = penalty log(m/a)
+    distances = np.random.default_rng(0).uniform(1.0, 9.0, (6, 4))
+    weights = find_partners(distances)
+    cost = distances / distances.min(0).mean()
+    mass = weights.mean(1)
+    inner = np.log(weights / 4 * 24) + cost / 0.5 + np.log(mass * 6)[:, None] / 0.5
+    # what is left depends on the target trial alone
+    np.testing.assert_allclose(inner - inner[:1], 0.0, atol=1e-4)
+
+
+def test_coverage_is_the_share_of_the_source_that_is_taken_up():
+    assert coverage(np.full((8, 5), 1 / 8)) == pytest.approx(1.0)
+    everywhere = (line(101)[:, None] - line(101) - 1e-3) ** 2
+    assert coverage(find_partners(everywhere)) > 0.99
+    half = (line(101)[:, None] - line(50, 0.0, 0.495) - 1e-3) ** 2
+    assert 0.48 < coverage(find_partners(half)) < 0.65
