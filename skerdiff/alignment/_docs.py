@@ -77,11 +77,13 @@ _SHARED = {
         sessions_ : dict of str to Session
             The read-in of each session known, the source first.
         alignment_report_ : dict of str to dict
-            For each target session how its alignment went: the number of its trials and
-            neurons, with the geometry warm start what `GeometryAligner` reports, and
-            what Notes may add.
+            For each session but the source how its alignment went: the number of its
+            trials and neurons, bits per spike, with the geometry warm start what
+            `GeometryAligner` reports, and what Notes may add.
         source_ : str
-            Name of the source session.
+            Name of the source session, of several the first.
+        sources_ : list of str
+            Names of all source sessions.
         n_bins_ : int
             Bins per trial.
         n_components_ : int

@@ -17,7 +17,9 @@ def test_time_and_memory_of_a_small_session():
 
 
 def test_a_run_that_fails_says_why():
-    with pytest.raises(RuntimeError, match="NoAligner on 20 trials of 12 .*no attrib"):
+    with pytest.raises(
+        RuntimeError, match="NoAligner on 20 trials of 12 .*exit status 1"
+    ):
         measure("NoAligner", 20, 12)
 
 
