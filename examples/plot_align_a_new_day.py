@@ -45,10 +45,20 @@ print(f"RMSE {behaviour_rmse(velocity_later, predicted):.3f} m/s")
 # Was it a safe alignment?
 # ------------------------
 # The report says how the search went. The margin tells by how much the best alignment
-# beats the next one of another kind; a thin one raises a warning.
+# beats the next one of another kind, the variance carried how different the reaches are
+# that were found again. A confidence below 1, from both, raises a warning.
 
 report = pipe[0].alignment_report_["target"]
-for name in ("residual", "margin", "n_trials", "n_active_neurons", "n_steps"):
+for name in (
+    "residual",
+    "margin",
+    "variance_carried",
+    "confidence",
+    "bits_per_spike",
+    "n_trials",
+    "n_active_neurons",
+    "n_steps",
+):
     print(f"{name:18} {report[name]:.3g}")
 
 # %%
