@@ -187,7 +187,7 @@ def _scale(distances):
 
 
 def matched(partners, Z):
-    """Means over source partners, (n_trials, n_bins, d), of Z of source trials."""
+    """Average Z of source trials over partners, (n_trials, n_bins, d)."""
     return np.tensordot(partners.T, Z, 1)
 
 

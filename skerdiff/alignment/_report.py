@@ -40,7 +40,7 @@ def describe(X, Z):
 
 
 def held_out_bits_per_spike(X, Z):
-    """Bits per spike of held-out trials, from rates that are linear in the latents.
+    """Compute bits per spike of held-out trials, from rates linear in the latents.
 
     The readout to each neuron is fitted to four fifths of the trials and scored on the
     rest. It says how much of the activity the aligned latents keep; latents that are
