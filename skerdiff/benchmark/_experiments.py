@@ -24,6 +24,7 @@ from ._dynamics import (
     negative_log_likelihood,
 )
 from ._equal_time import equal_time
+from ._headroom import headroom
 from ._methods import BASELINES, METHODS, make_aligner
 from ._published_protocol import published_protocol
 from ._sessions import MODEL, SIMULATION, load_pair, make_split
@@ -151,6 +152,11 @@ def _criteria(cell, own_methods, memory):
     return compare_criteria(split, cell["seed"], memory)
 
 
+def _headroom(cell, own_methods, memory):
+    _, split = _split(cell)
+    return headroom(split, METHODS[cell["method"]], cell["seed"], memory)
+
+
 def _dynamics(cell, own_methods, memory):
     seed = cell["seed"]
     # as many target trials to adapt to as source trials, and as many to judge by
@@ -213,4 +219,5 @@ KINDS = {
     "latents": _latents,
     "prior": _prior,
     "criteria": _criteria,
+    "headroom": _headroom,
 }

@@ -304,8 +304,25 @@ def _criteria(name, title, lines):
     return [Table(name, title, ["setting", *CRITERIA, "best"], rows, notes)]
 
 
+def _headroom(name, title, lines):
+    rows = []
+    for method, mine in group(lines, "method").items():
+        own, refitted = (by_seed(mine, what) for what in ("r2", "r2_refitted"))
+        texts = [summary(v.values(), 3, wanted=n_seeds(lines)) for v in (own, refitted)]
+        rows.append([method, *texts, difference(refitted, own)])
+    header = ["method", "R2, source's decoder", "R2, refitted decoder", "difference"]
+    notes = [
+        seeds_note(lines),
+        "R2 of held-out target trials from aligned latents: by the decoder of the "
+        "source, and by one trained with labels on the aligned latents of the trials "
+        "that were adapted to. The difference is what moving the latents could gain.",
+    ]
+    return [Table(name, title, header, rows, notes)]
+
+
 KINDS = {
     "prior": _prior,
+    "headroom": _headroom,
     "criteria": _criteria,
     "decoding": _decoding,
     "latents": _decoding,

@@ -147,6 +147,11 @@ def test_html_is_escaped():
             ["3.00", "0.10", "0.20", "true latents", "2.00", "0.01"],
         ),
         (
+            "headroom",
+            {"r2": 0.8, "r2_refitted": 0.825},
+            ["ERDiff", "0.800", "0.825", "+0.025"],
+        ),
+        (
             "criteria",
             {"r2": 0.9, "relative residual": 0.8, "denoising error": -0.1,
              "bound": 0.3, "likelihood": 0.4},
