@@ -1,9 +1,9 @@
 """What is left to gain by moving aligned latents.
 
 A decoder that is trained with labels on the target's own aligned latents says what
-these hold. Where the source's decoder is as good, the latents are where they belong, and what
-an oracle has more was lost before, on the way from the neurons to the latents. Target
-labels are read: this is a diagnosis, like the oracle.
+these hold. Where the source's decoder is as good, the latents are where they belong,
+and what an oracle has more was lost before, on the way from the neurons to the latents.
+Target labels are read: this is a diagnosis, like the oracle.
 """
 
 # Authors: The skerdiff developers
