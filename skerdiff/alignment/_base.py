@@ -82,7 +82,8 @@ class BaseAligner(
         ------
         ValueError
             If X is ragged, empty, not finite or of one trial, or if y does not fit X.
-            If a session cannot be aligned; the source and the others are then known.
+            If a target session cannot be aligned; the source and the others are then
+            known.
         """
         self._validate_params()
         X, form = self._check_X(X, reset=True, min_trials=2)
