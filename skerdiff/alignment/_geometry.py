@@ -47,7 +47,6 @@ class Candidate:
 
     map: SimilarityMap  # of target to source coordinates
     residual: float  # relative residual, lower is better
-    share: float  # largest multiple of its equal share that a trial could carry
     nested: str  # "target" or "source": whose trials are sought in the other session
     followed: bool = False  # whether it was reached from a known alignment
 
@@ -133,20 +132,18 @@ def find_candidates(
             progress(next(done))
 
     found = [
-        Candidate(map_, residual, share, "target")
-        for map_, residual, share in _search(A, B, n_starts, n_rounds, rng, tick)
+        Candidate(map_, residual, "target")
+        for map_, residual, _ in _search(A, B, n_starts, n_rounds, rng, tick)
     ]
-    for map_, residual, share in _search(B, A, n_starts, n_rounds, rng, tick):
+    for map_, residual, _ in _search(B, A, n_starts, n_rounds, rng, tick):
         if map_.scale > 0:
-            found.append(Candidate(map_.inverse(), residual, share, "source"))
+            found.append(Candidate(map_.inverse(), residual, "source"))
     found.sort(key=_order)
     if known is None:
         return found
     near = min(
         (
-            Candidate(
-                *refine(A, B, assign_trials(A, known[b], s), s), s, "target", True
-            )
+            Candidate(*refine(A, B, assign_trials(A, known[b], s), s), "target", True)
             for s in SHARES
         ),
         key=lambda c: c.residual,

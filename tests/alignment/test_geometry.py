@@ -159,7 +159,7 @@ def test_masses_stand_for_copies(reaches):
 
 
 def candidate(Q, residual, B):
-    return Candidate(SimilarityMap(1.0, Q, np.zeros(2)), residual, 1.0, "target")
+    return Candidate(SimilarityMap(1.0, Q, np.zeros(2)), residual, "target")
 
 
 def turn(degrees):
