@@ -37,7 +37,7 @@ _LANDMARK_ROUNDS = 12
 _TRIAL_ROUNDS = 4  # for every landmark alignment, before the better half goes on
 _N_REFINED = 12  # landmark alignments that are refined on trials
 _FOLLOW = 0.5  # over the root of trials: excess residual of what is followed
-_HANDICAP = 1.05  # of source trials sought in the target
+HANDICAP = 1.05  # of source trials sought in the target
 _SAME = 0.1  # of the spread: landmark alignments nearer than that are one
 
 
@@ -155,7 +155,7 @@ def find_candidates(
 
 def _order(candidate):
     """Residual, with a handicap for those that explain source trials by the target."""
-    return candidate.residual * (_HANDICAP if candidate.nested == "source" else 1.0)
+    return candidate.residual * (HANDICAP if candidate.nested == "source" else 1.0)
 
 
 def _search(A, B, n_starts, n_rounds, rng, tick):

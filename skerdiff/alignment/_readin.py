@@ -102,7 +102,7 @@ def rigid_readin(rigid, coordinates, activations):
     return weights, offset + slope @ map_.shift - weights @ rigid.mean
 
 
-def find_partners(distances):
+def find_partners(distances, entropy=_ENTROPY, mass_penalty=_MASS_PENALTY):
     """Weights of source partners of each target trial.
 
     Unbalanced optimal transport with an entropy of half the mean squared distance of
@@ -115,6 +115,9 @@ def find_partners(distances):
     ----------
     distances : ndarray of shape (n_source_trials, n_trials)
         Squared distances of aligned trials.
+    entropy, mass_penalty : float
+        Weights of the entropy and of the divergence, in multiples of the mean distance
+        to the nearest.
 
     Returns
     -------
@@ -126,8 +129,8 @@ def find_partners(distances):
         a,
         b,
         distances / _scale(distances),
-        reg=_ENTROPY,
-        reg_m=(_MASS_PENALTY, np.inf),
+        reg=entropy,
+        reg_m=(mass_penalty, np.inf),
         method="sinkhorn_stabilized",
         numItermax=_MAX_ITER,
     )

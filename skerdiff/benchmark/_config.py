@@ -41,6 +41,7 @@ KINDS = {
     "latents": Kind(("no adaptation", "geometry only", "ERDiff"), _ALL),
     "equal time": Kind(("ERDiff",), frozenset(TRIALS), any_method=False),
     "criteria": Kind(("criteria",), _ALL - frozenset(MODEL), any_method=False),
+    "constants": Kind(("constants",), _ALL - frozenset(MODEL), any_method=False),
     "headroom": Kind(("geometry only", "ERDiff"), frozenset(TRIALS), any_method=False),
     "prior": Kind((REAL, *models(0)), frozenset(), any_method=False),
 }

@@ -15,6 +15,7 @@ from sklearn.decomposition import PCA
 from ..alignment._cache import foreign_code
 from ..datasets import make_bernoulli_dynamics
 from ..exceptions import ConfigurationError
+from ._constants import compare_constants
 from ._criteria import compare_criteria
 from ._cross_day import decode_across
 from ._dynamics import (
@@ -152,6 +153,11 @@ def _criteria(cell, own_methods, memory):
     return compare_criteria(split, cell["seed"], memory)
 
 
+def _constants(cell, own_methods, memory):
+    _, split = _split(cell)
+    return compare_constants(split, cell["seed"], memory)
+
+
 def _headroom(cell, own_methods, memory):
     _, split = _split(cell)
     return headroom(split, METHODS[cell["method"]], cell["seed"], memory)
@@ -219,5 +225,6 @@ KINDS = {
     "latents": _latents,
     "prior": _prior,
     "criteria": _criteria,
+    "constants": _constants,
     "headroom": _headroom,
 }

@@ -7,7 +7,12 @@ import numpy as np
 
 from ._criteria import CRITERIA
 from ._methods import SOURCE_START
-from ._over_settings import parts_table, warnings_table
+from ._over_settings import (
+    constants_table,
+    parts_table,
+    thresholds_table,
+    warnings_table,
+)
 from ._published_numbers import COST, R2_PERCENT
 from ._published_protocol import VARIANTS
 from ._statistics import mean_ranks
@@ -44,13 +49,16 @@ def tables_of(experiment, lines):
     kind, settings = lines[0]["kind"], group(lines, "setting")
     if kind == "decoding" and len(settings) == 1 and len(group(lines, "data")) > 1:
         found.append(_by_data(slug(experiment), experiment, lines))
-    for name, title, mine in parts_of(experiment, lines):
-        found += KINDS[kind](name, title, mine)
-    if kind == "decoding" and len(settings) > 1:
-        over = (parts_table, warnings_table)
-        tables = [make(slug(experiment), experiment, lines) for make in over]
-        found += [table for table in tables if table.rows]
-    return found
+    over = ()
+    if kind == "constants":
+        over = constants_table, thresholds_table
+    elif kind == "decoding" and len(settings) > 1:
+        over = parts_table, warnings_table
+    if kind in KINDS:
+        for name, title, mine in parts_of(experiment, lines):
+            found += KINDS[kind](name, title, mine)
+    tables = [make(slug(experiment), experiment, lines) for make in over]
+    return found + [table for table in tables if table.rows]
 
 
 def _decoding(name, title, lines):

@@ -1,4 +1,4 @@
-"""Tables over all settings of an experiment: what a method adds, and when it warns."""
+"""Tables over all settings: what a method or a constant adds, and when to warn."""
 
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
@@ -6,11 +6,14 @@
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from ..alignment._report import LITTLE_VARIANCE, THIN_MARGIN
+from ._constants import CHOSEN, VARIANTS
 from ._tables import Table, difference, group, reference_of, seeds_note
 
 FAILED = 0.5  # times the oracle's R2; below it an alignment has failed
 FLOOR = -1.0  # R2 below counts as this in means over settings
 BEST = 10.0  # confidence above counts as this
+THRESHOLDS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)  # tried, in multiples of those in use
 
 
 def parts_table(name, title, lines):
@@ -63,10 +66,10 @@ def parts_table(name, title, lines):
     )
 
 
-def _mean_by_seed(lines):
+def _mean_by_seed(lines, what="r2"):
     """Mean R2 over data and settings, by seed."""
     return {
-        seed: float(np.mean([max(line["result"]["r2"], FLOOR) for line in mine]))
+        seed: float(np.mean([max(line["result"][what], FLOOR) for line in mine]))
         for seed, mine in group(lines, "seed").items()
     }
 
@@ -124,6 +127,77 @@ def warnings_table(name, title, lines):
         "aligner warned.",
     ]
     return Table(f"{name}-warnings", f"{title}: warnings", header, rows, notes)
+
+
+def constants_table(name, title, lines):
+    """Lay out what other values of the geometry's constants add, paired by seed.
+
+    Parameters
+    ----------
+    name, title : str
+        Of the experiment.
+    lines : list of dict
+        Its results, see `compare_constants`.
+
+    Returns
+    -------
+    table : Table
+        One row per variant; columns for each pair of sessions and for all.
+    """
+    lines = [line for line in lines if not line["setting"].get("permuted")]
+    parts = {**group(lines, "data"), "all": lines}
+    chosen = {part: _mean_by_seed(mine) for part, mine in parts.items()}
+    rows = [[CHOSEN, *(f"{np.mean(list(v.values())):.3f}" for v in chosen.values())]]
+    for variant in VARIANTS:
+        found = (_mean_by_seed(mine, variant) for mine in parts.values())
+        row = [difference(v, of) for v, of in zip(found, chosen.values(), strict=True)]
+        rows.append([variant, *row])
+    notes = [
+        seeds_note(lines),
+        "R2 with the constants in use, a mean over settings, structureless data apart, "
+        f"and what other values have more. R2 below {FLOOR:g} counts as {FLOOR:g}.",
+    ]
+    return Table(name, title, ["constants", *parts], rows, notes)
+
+
+def thresholds_table(name, title, lines):
+    """Lay out what an aligner would warn of with other thresholds.
+
+    Parameters
+    ----------
+    name, title : str
+        Of the experiment.
+    lines : list of dict
+        Its results, see `compare_constants`.
+
+    Returns
+    -------
+    table : Table
+        One row per threshold of the variance carried, one column per threshold of the
+        margin: the share of failed runs and that of right ones that would be warned of.
+    """
+    found = [line["result"] for line in lines]
+    empty = np.array([bool(line["setting"].get("permuted")) for line in lines])
+    failed = empty | [r["r2"] < FAILED * r["oracle"] for r in found]
+    margin, carried = (
+        np.array([r[what] for r in found]) for what in ("margin", "variance_carried")
+    )
+    if failed.all() or not failed.any():
+        return Table(name, title, [], [])
+    rows = []
+    for little in LITTLE_VARIANCE * np.array(THRESHOLDS):
+        row = [f"carried {little:.2f}"]
+        for thin in THIN_MARGIN * np.array(THRESHOLDS):
+            warned = (margin < thin) | (carried < little)
+            row.append(f"{warned[failed].mean():.2f} / {warned[~failed].mean():.2f}")
+        rows.append(row)
+    header = ["", *(f"margin {THIN_MARGIN * t:.3f}" for t in THRESHOLDS)]
+    notes = [
+        f"Share of {failed.sum()} failed and structureless runs, and of "
+        f"{(~failed).sum()} right ones, that are warned of. In use are {THIN_MARGIN} "
+        f"and {LITTLE_VARIANCE}.",
+    ]
+    return Table(f"{name}-thresholds", f"{title}: thresholds", header, rows, notes)
 
 
 def _is_oracle(line):

@@ -1,0 +1,117 @@
+"""What the geometry's constants do: one at a time, on one pool of candidates.
+
+The entropy and the mass penalty of partners, the handicap of source trials that are
+sought in the target, and how far the regression is trusted. None is a parameter of an
+aligner, so each must do everywhere.
+"""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+import numpy as np
+from sklearn.linear_model import Ridge
+
+from ..alignment import GeometryAligner, IdentityAligner
+from ..alignment._geometry import (
+    HANDICAP,
+    distinct_alignments,
+    find_candidates,
+    margin,
+)
+from ..alignment._readin import (
+    RigidMap,
+    coverage,
+    find_partners,
+    fit_readin,
+    matched,
+    rigid_readin,
+    variance_carried,
+)
+from ..decoding import PerBinRegressor
+from ..metrics import behaviour_r2_score
+from ..utils._similarity import principal_axes, squared_distances
+
+CHOSEN = "as chosen"
+# constant and value, by name of the variant
+VARIANTS = {
+    "entropy 0.25": {"entropy": 0.25},
+    "entropy 1": {"entropy": 1.0},
+    "mass penalty 0.3": {"mass_penalty": 0.3},
+    "mass penalty 3": {"mass_penalty": 3.0},
+    "masses equal": {"mass_penalty": np.inf},
+    "no handicap": {"handicap": 1.0},
+    "handicap 1.1": {"handicap": 1.1},
+    "target in source only": {"handicap": np.inf},
+    "regression alone": {"trust": 1.0},
+    "map alone": {"trust": 0.0},
+}
+
+
+def compare_constants(split, seed=0, memory=None):
+    """Align and decode with each variant of the constants.
+
+    Parameters
+    ----------
+    split : Split
+        The trials, see `make_split`.
+    seed : int, default=0
+        Seed of all models and of the search.
+    memory : str, default=None
+        Cache of source models.
+
+    Returns
+    -------
+    row : dict
+        R2 by variant, that of the constants in use as ``r2``; that of the
+        within-target ``oracle``; and ``margin`` and ``variance_carried`` with the
+        constants in use. R2 is that of held-out target trials in directions that both
+        sessions hold.
+    """
+    X, y = split.source
+    aligner = GeometryAligner(random_state=seed, memory=memory)
+    decoder = PerBinRegressor(Ridge()).fit(aligner.fit_transform(X, y), y)
+    model, source = aligner.latent_model_, aligner._coordinates
+    features, scored = (model.features(part[0]) for part in (split.train, split.test))
+    mean, axes = principal_axes(features, source.shape[2])
+    target = features @ axes - mean @ axes
+    candidates = find_candidates(source, target, seed=seed)
+
+    def decode(entropy=None, mass_penalty=None, handicap=HANDICAP, trust=None):
+        best = min(
+            candidates,
+            key=lambda c: c.residual * (handicap if c.nested == "source" else 1.0),
+        )
+        rigid = RigidMap(mean, axes, best.map)
+        given = {"entropy": entropy, "mass_penalty": mass_penalty}
+        partners = find_partners(
+            squared_distances(source, rigid(features)),
+            **{name: value for name, value in given.items() if value is not None},
+        )
+        anchor = rigid_readin(rigid, source, aligner._activations)
+        regressed = fit_readin(
+            features, matched(partners, aligner._activations), anchor
+        )
+        share = coverage(partners) if trust is None else trust
+        readin = (a + share * (b - a) for a, b in zip(anchor, regressed, strict=True))
+        return _score(split, decoder.predict(model.encode(scored, tuple(readin))))
+
+    own = IdentityAligner(random_state=seed, memory=memory)
+    of_own = PerBinRegressor(Ridge()).fit(
+        own.fit_transform(*split.train), split.train[1]
+    )
+    guess = of_own.predict(own.transform(split.test[0], session=own.source_))
+    aligned = candidates[0].map(target)
+    return {
+        "r2": decode(),
+        **{name: decode(**change) for name, change in VARIANTS.items()},
+        "oracle": _score(split, guess),
+        "margin": margin(distinct_alignments(candidates, target)),
+        "variance_carried": variance_carried(
+            squared_distances(source, aligned), source
+        ),
+    }
+
+
+def _score(split, guess):
+    seen = split.present
+    return behaviour_r2_score(split.test[1][seen], guess[seen])

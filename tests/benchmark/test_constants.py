@@ -1,0 +1,79 @@
+"""Constants of the geometry, varied one at a time."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+
+from skerdiff import GeometryAligner, IdentityAligner, SequentialVAE
+from skerdiff.benchmark import _constants
+from skerdiff.benchmark._constants import VARIANTS, compare_constants
+from skerdiff.benchmark._over_settings import constants_table, thresholds_table
+from skerdiff.benchmark._sessions import load_pair, make_split
+from skerdiff.decoding import PerBinRegressor
+from skerdiff.metrics import behaviour_r2_score
+
+
+def result(r2, margin=1.0, carried=1.0, **more):
+    found = {"r2": r2, "oracle": 0.9, "margin": margin, "variance_carried": carried}
+    return dict.fromkeys(VARIANTS, r2) | found | more
+
+
+def line(data, seed, result, **setting):
+    setting = {"name": "balanced"} | setting
+    return {"data": data, "seed": seed, "setting": setting, "method": "constants"} | {
+        "result": result
+    }
+
+
+def test_other_values_are_compared_by_seed_and_data():
+    lines = [
+        line(data, seed, result(0.8, **{"entropy 1": 0.8 + gain}))
+        for data, gain in (("jango", 0.01), ("synthetic", 0.03))
+        for seed in (0, 1)
+    ]
+    lines.append(line("jango", 0, result(-9.0), name="none", permuted=True))
+    table = constants_table("c", "c", lines)
+    assert table.header == ["constants", "jango", "synthetic", "all"]
+    assert table.rows[0] == ["as chosen", "0.800", "0.800", "0.800"]
+    (row,) = [row for row in table.rows if row[0] == "entropy 1"]
+    assert [text.split()[0] for text in row[1:]] == ["+0.010", "+0.030", "+0.020"]
+    (row,) = [row for row in table.rows if row[0] == "map alone"]
+    assert row[3].startswith("+0.000")
+
+
+def test_thresholds_are_judged_by_failed_and_right_runs():
+    lines = [
+        line("jango", 0, result(0.8, margin=0.03)),
+        line("jango", 1, result(0.8, carried=0.15)),
+        line("jango", 2, result(0.1, margin=0.015)),
+        line("jango", 3, result(0.8, carried=0.05), name="none", permuted=True),
+    ]
+    rows = {row[0]: row[1:] for row in thresholds_table("c", "c", lines).rows}
+    # columns: margin below 0, 0.005, 0.01, 0.02, 0.04, 0.08
+    assert rows["carried 0.00"][0] == "0.00 / 0.00"
+    assert rows["carried 0.10"][0] == "0.50 / 0.00"
+    assert rows["carried 0.20"][3] == "1.00 / 0.50"
+    assert rows["carried 0.20"][4] == "1.00 / 1.00"
+    assert not thresholds_table("c", "c", lines[:2]).rows
+
+
+@pytest.mark.slow
+def test_constants_in_use_are_those_of_the_aligner(monkeypatch):
+    model = SequentialVAE(n_components=4, n_hidden=16, max_iter=10)
+    for cls in (GeometryAligner, IdentityAligner):
+        monkeypatch.setattr(
+            _constants, cls.__name__, lambda cls=cls, **params: cls(model, **params)
+        )
+    split = make_split(load_pair("synthetic"), 0, {"target_trials": 60})
+    row = compare_constants(split)
+    aligner = GeometryAligner(model, random_state=0)
+    decoder = PerBinRegressor(Ridge())
+    decoder.fit(aligner.fit_transform(*split.source), split.source[1])
+    guess = decoder.predict(aligner.adapt(split.train[0]).transform(split.test[0]))
+    # other random starts, the same alignment
+    assert row["r2"] == pytest.approx(
+        behaviour_r2_score(split.test[1], guess), abs=1e-3
+    )
+    assert min(row["oracle"], row["r2"]) > 0.5
+    assert row["map alone"] != row["r2"] != row["regression alone"]
+    assert np.isfinite([row[name] for name in VARIANTS]).all()
