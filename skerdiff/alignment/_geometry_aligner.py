@@ -61,7 +61,7 @@ class GeometryAligner(BaseAligner):
     - ``confidence``: the lesser of the last two over their thresholds; below 1 there
       is an `AmbiguousAlignmentWarning`;
     - ``coverage``: the share of the source's trials that target trials take up as
-      partners, to which the regression is trusted more than the map;
+      partners; its square says how far the regression is trusted beside the map;
     - ``scale`` of the map, ``n_candidates``, ``n_trials``, ``n_neurons``,
       ``n_active_neurons`` and, of counts, ``bits_per_spike`` of held-out trials, from
       rates that are linear in the aligned latents: how much of the activity these

@@ -93,7 +93,7 @@ def start_session(
         Seed of the search or the random weights.
     known : Session or None
         A session of the same neurons whose geometry was searched. It joins the search;
-        where it is followed, its read-in is the one that is shrunk towards.
+        where it is followed, its read-in may be the one that is shrunk towards.
     progress : callable or None
         Called with the number of starts of the search that are done.
 

@@ -20,6 +20,7 @@ from ..alignment._geometry import (
 )
 from ..alignment._readin import (
     RigidMap,
+    blend,
     coverage,
     find_partners,
     fit_readin,
@@ -34,16 +35,17 @@ from ..utils._similarity import principal_axes, squared_distances
 CHOSEN = "as chosen"
 # constant and value, by name of the variant
 VARIANTS = {
-    "entropy 0.25": {"entropy": 0.25},
-    "entropy 1": {"entropy": 1.0},
-    "mass penalty 0.3": {"mass_penalty": 0.3},
-    "mass penalty 3": {"mass_penalty": 3.0},
+    "entropy 0.03": {"entropy": 0.03},
+    "entropy 0.5": {"entropy": 0.5},
+    "mass penalty 0.5": {"mass_penalty": 0.5},
+    "mass penalty 2": {"mass_penalty": 2.0},
     "masses equal": {"mass_penalty": np.inf},
     "no handicap": {"handicap": 1.0},
     "handicap 1.1": {"handicap": 1.1},
     "target in source only": {"handicap": np.inf},
-    "regression alone": {"trust": 1.0},
-    "map alone": {"trust": 0.0},
+    "trust by coverage": {"trust": np.sqrt},  # in place of its square
+    "regression alone": {"trust": np.ones_like},
+    "map alone": {"trust": np.zeros_like},
 }
 
 
@@ -91,9 +93,9 @@ def compare_constants(split, seed=0, memory=None):
         regressed = fit_readin(
             features, matched(partners, aligner._activations), anchor
         )
-        share = coverage(partners) if trust is None else trust
-        readin = (a + share * (b - a) for a, b in zip(anchor, regressed, strict=True))
-        return _score(split, decoder.predict(model.encode(scored, tuple(readin))))
+        covered = coverage(partners)
+        readin = blend(anchor, regressed, covered if trust is None else trust(covered))
+        return _score(split, decoder.predict(model.encode(scored, readin)))
 
     own = IdentityAligner(random_state=seed, memory=memory)
     of_own = PerBinRegressor(Ridge()).fit(

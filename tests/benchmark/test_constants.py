@@ -27,7 +27,7 @@ def line(data, seed, result, **setting):
 
 def test_other_values_are_compared_by_seed_and_data():
     lines = [
-        line(data, seed, result(0.8, **{"entropy 1": 0.8 + gain}))
+        line(data, seed, result(0.8, **{"entropy 0.5": 0.8 + gain}))
         for data, gain in (("jango", 0.01), ("synthetic", 0.03))
         for seed in (0, 1)
     ]
@@ -35,7 +35,7 @@ def test_other_values_are_compared_by_seed_and_data():
     table = constants_table("c", "c", lines)
     assert table.header == ["constants", "jango", "synthetic", "all"]
     assert table.rows[0] == ["as chosen", "0.800", "0.800", "0.800"]
-    (row,) = [row for row in table.rows if row[0] == "entropy 1"]
+    (row,) = [row for row in table.rows if row[0] == "entropy 0.5"]
     assert [text.split()[0] for text in row[1:]] == ["+0.010", "+0.030", "+0.020"]
     (row,) = [row for row in table.rows if row[0] == "map alone"]
     assert row[3].startswith("+0.000")
@@ -43,17 +43,19 @@ def test_other_values_are_compared_by_seed_and_data():
 
 def test_thresholds_are_judged_by_failed_and_right_runs():
     lines = [
-        line("jango", 0, result(0.8, margin=0.03)),
-        line("jango", 1, result(0.8, carried=0.15)),
-        line("jango", 2, result(0.1, margin=0.015)),
+        line("jango", 0, result(0.8, margin=0.05)),
+        line("jango", 1, result(0.8, carried=0.3)),
+        line("jango", 2, result(0.1, margin=0.02)),
         line("jango", 3, result(0.8, carried=0.05), name="none", permuted=True),
     ]
     rows = {row[0]: row[1:] for row in thresholds_table("c", "c", lines).rows}
-    # columns: margin below 0, 0.005, 0.01, 0.02, 0.04, 0.08
-    assert rows["carried 0.00"][0] == "0.00 / 0.00"
-    assert rows["carried 0.10"][0] == "0.50 / 0.00"
-    assert rows["carried 0.20"][3] == "1.00 / 0.50"
-    assert rows["carried 0.20"][4] == "1.00 / 1.00"
+    # margins below 0, 0.0075, 0.015, 0.03, 0.06, 0.12; variances down the rows
+    lowest, low, half, used, *_ = rows
+    assert rows[lowest][0] == "0.00 / 0.00"
+    assert rows[half][0] == "0.50 / 0.00"
+    assert rows[half][3] == "1.00 / 0.00"
+    assert rows[used][3] == "1.00 / 0.50"
+    assert rows[used][4] == "1.00 / 1.00"
     assert not thresholds_table("c", "c", lines[:2]).rows
 
 

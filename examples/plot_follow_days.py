@@ -1,0 +1,71 @@
+"""
+Follow a recording over days
+============================
+
+Electrodes that stay in place keep most of their neurons from one day to the next. Then
+yesterday's alignment is the best start for today's, and a handful of unlabelled trials
+will do, where a new search would be lost.
+"""
+
+# %%
+# Five days
+# ---------
+# After day 0 the electrodes were moved and saw sixty other neurons. From then on they
+# stay, but on each day one neuron in twenty is another. Behaviour was recorded on day 0
+# alone. Of day 1 there are 40 trials to adapt to, of the later days six each; the last
+# 20 trials of each day are scored.
+
+from copy import deepcopy
+
+import matplotlib.pyplot as plt
+from sklearn.linear_model import Ridge
+
+from skerdiff import (
+    GeometryAligner,
+    PerBinRegressor,
+    SequentialVAE,
+)
+from skerdiff.datasets import make_reaching_sessions
+from skerdiff.metrics import behaviour_r2_score
+
+data = make_reaching_sessions(
+    5, [160, 60, 60, 60, 60], n_neurons=120, turnover=0.05, random_state=0
+)
+session, days = data.trials.session, ["day1", "day2", "day3", "day4"]
+source, velocity = data.trials["day0"][:, :, :60], data.y[session == "day0"]
+
+# %%
+# A new search each day, or yesterday as a start
+# ----------------------------------------------
+# ``start="previous"`` lets the alignment that was found last join the search, and
+# follows it unless another one fits clearly better. On day 1 there is no such alignment
+# yet.
+
+aligner = GeometryAligner(SequentialVAE(max_iter=30), random_state=0)
+aligner.fit(source, velocity)
+decoder = PerBinRegressor(Ridge())
+decoder.fit(aligner.transform(source, session="source"), velocity)
+scores = {"a new search": [], "yesterday as a start": []}
+for name, r2 in scores.items():
+    mine = deepcopy(aligner)
+    for day in days:
+        X, y = data.trials[day][:, :, 60:], data.y[session == day]
+        if day == "day1":
+            mine.adapt(X[:40], session=day)
+        else:
+            start = "previous" if name == "yesterday as a start" else None
+            mine.adapt(X[:6], session=day, start=start)
+        decoded = decoder.predict(mine.transform(X[-20:], session=day))
+        r2.append(behaviour_r2_score(y[-20:], decoded))
+    print(f"{name:20}", *(f"{day} {value:5.2f}" for day, value in zip(days, r2)))
+
+# %%
+# Decoding over days
+# ------------------
+
+for name, r2 in scores.items():
+    plt.plot(days, r2, "o-", label=name)
+plt.ylim(-0.5, 1)
+plt.ylabel("R2 of held-out trials")
+plt.legend()
+plt.show()
