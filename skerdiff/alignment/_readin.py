@@ -27,7 +27,7 @@ from ..utils._similarity import (
 _PENALTIES = np.logspace(-2, 7, 19)  # tried by fit_readin
 _N_FOLDS = 5
 # of partners, in multiples of the mean distance to the nearest
-_ENTROPY = 0.1
+_ENTROPY = 0.25
 _MASS_PENALTY = 1.0
 _MAX_ITER = 1000
 _MOST = 500.0  # cost over entropy; its exponential must not vanish
@@ -139,7 +139,7 @@ def rigid_readin(rigid, coordinates, activations):
 def find_partners(distances, entropy=_ENTROPY, mass_penalty=_MASS_PENALTY):
     """Weights of source partners of each target trial.
 
-    Unbalanced optimal transport with an entropy of a tenth of the mean squared distance
+    Unbalanced optimal transport with an entropy of a quarter of the mean squared distance
     of target trials to the nearest source trial, and a source whose masses may differ
     from equal ones at the price of their divergence, times that distance: the days need
     not hold the same movements equally often, but no source trial draws all to itself

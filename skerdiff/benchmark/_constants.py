@@ -35,7 +35,8 @@ from ..utils._similarity import principal_axes, squared_distances
 CHOSEN = "as chosen"
 # constant and value, by name of the variant
 VARIANTS = {
-    "entropy 0.03": {"entropy": 0.03},
+    "entropy 0.05": {"entropy": 0.05},
+    "entropy 0.1": {"entropy": 0.1},
     "entropy 0.5": {"entropy": 0.5},
     "mass penalty 0.5": {"mass_penalty": 0.5},
     "mass penalty 2": {"mass_penalty": 2.0},

@@ -149,6 +149,25 @@ def test_geometric_readin_holds_for_movements_that_were_not_adapted_to(turned):
     np.testing.assert_allclose(found, activations[rest], atol=1e-4)
 
 
+def test_the_readin_of_another_day_counts_while_it_reads_the_trials(turned):
+    source, target, (W, b), A, map_ = turned
+    activations = source @ W.T + b
+    mean, axes = principal_axes(target, 3)
+    few = target[:4]  # with little coverage, so that the anchor is most of the read-in
+    noisy = few + np.random.default_rng(0).normal(0.0, 0.5, few.shape)
+    arguments = noisy, RigidMap(mean, axes, map_), A, activations
+    right = rigid_readin(arguments[1], A, activations)
+    # right in another way: what it adds reads nothing of noiseless trials
+    null = np.linalg.svd(target.reshape(-1, 9) - mean)[2][-1]
+    known = right[0] + 0.1 * null, right[1] - 0.1 * null @ mean
+    (alone, _), _ = geometric_readin(*arguments)
+    (held, _), _ = geometric_readin(*arguments, known)
+    assert np.abs(held - known[0]).sum() < np.abs(alone - known[0]).sum()
+    lost = np.random.default_rng(1).permutation(known[0].T).T, known[1]
+    (dropped, _), _ = geometric_readin(*arguments, lost)
+    np.testing.assert_array_equal(dropped, alone)
+
+
 def line(n, first=0.0, last=1.0):
     return np.linspace(first, last, n)
 
