@@ -139,11 +139,11 @@ def rigid_readin(rigid, coordinates, activations):
 def find_partners(distances, entropy=_ENTROPY, mass_penalty=_MASS_PENALTY):
     """Weights of source partners of each target trial.
 
-    Unbalanced optimal transport with an entropy of a quarter of the mean squared distance
-    of target trials to the nearest source trial, and a source whose masses may differ
-    from equal ones at the price of their divergence, times that distance: the days need
-    not hold the same movements equally often, but no source trial draws all to itself
-    without need.
+    Unbalanced optimal transport with an entropy of a quarter of the mean squared
+    distance of target trials to the nearest source trial, and a source whose masses may
+    differ from equal ones at the price of their divergence, times that distance: the
+    days need not hold the same movements equally often, but no source trial draws all
+    to itself without need.
 
     Parameters
     ----------
