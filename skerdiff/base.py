@@ -41,7 +41,7 @@ class Form:
 class TrialEstimator(BaseEstimator):
     """Base of the estimators that take activity in trials."""
 
-    def _check_X(self, X, *, reset, any_width=False, min_trials=1):
+    def _check_X(self, X, *, reset, any_width=False, min_trials=1, targets_later=False):
         """Validate X and bring it to 3-D or `Trials`.
 
         Parameters
@@ -55,6 +55,9 @@ class TrialEstimator(BaseEstimator):
             Whether X may have another width than the one stored.
         min_trials : int, default=1
             Fewest trials accepted; for `Trials` it counts those of the source.
+        targets_later : bool, default=False
+            Whether the values of other sessions than the sources of `Trials` are left
+            for `_check_session`, so that a bad one does not spoil the others.
 
         Returns
         -------
@@ -64,7 +67,8 @@ class TrialEstimator(BaseEstimator):
             The form in which it came.
         """
         if isinstance(X, Trials):
-            return self._check_trials(X, reset, any_width, min_trials), Form("trials")
+            X = self._check_trials(X, reset, any_width, min_trials, targets_later)
+            return X, Form("trials")
         if _ndim(X) == 3:
             X = self._check_array_3d(_as_array(X), reset, any_width)
             kind = "array"
@@ -74,7 +78,7 @@ class TrialEstimator(BaseEstimator):
         self._check_enough(len(X), min_trials)
         return X, Form(kind)
 
-    def _check_trials(self, X, reset, any_width, min_trials):
+    def _check_trials(self, X, reset, any_width, min_trials, targets_later):
         if not len(X):
             raise ValueError(
                 "Found Trials with 0 trial(s) while a minimum of 1 is required by "
@@ -91,9 +95,16 @@ class TrialEstimator(BaseEstimator):
                 )
             self._check_enough(len(source), min_trials)
             self._check_array_3d(source[X.source], True, any_width)
-        return X.map_items(
-            lambda name, A: self._check_array_3d(A, False, True, f"session {name!r}")
-        )
+
+        def check(name, A):
+            later = targets_later and name not in X.sources
+            return A if later else self._check_session(A, name)
+
+        return X.map_items(check)
+
+    def _check_session(self, X, name):
+        """Validate the activity of one session of `Trials`."""
+        return self._check_array_3d(X, False, True, f"session {name!r}")
 
     def _check_array_3d(self, X, reset, any_width, input_name="X"):
         if 0 in X.shape[1:]:

@@ -15,7 +15,7 @@ class NewSessionWarning(UserWarning):
 
 
 class AmbiguousAlignmentWarning(UserWarning):
-    """A second, different alignment fits the target session nearly as well."""
+    """Another alignment fits nearly as well, or the one found carries little."""
 
 
 class ConfigurationError(ValueError):

@@ -306,7 +306,8 @@ def _as_sources(source, names):
     """Names of the source sessions, checked."""
     if source is None:
         return names[:1]
-    sources = [source] if isinstance(source, str) else list(source)
+    several = isinstance(source, list | tuple | np.ndarray)
+    sources = [str(name) for name in (source if several else [source])]
     if not sources:
         raise ValueError("source names no session, at least one is needed.")
     unknown = [name for name in sources if name not in names]

@@ -4,7 +4,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numbers
-import warnings
 from abc import abstractmethod
 
 import numpy as np
@@ -21,6 +20,7 @@ from ..utils._random import derive_seed, draw_seed
 from ..utils._similarity import principal_coordinates
 from ..utils._torch import resolve_device
 from ..utils._training import progress_bar
+from ..utils._warnings import warn_caller
 from ._cache import fit_model, run_once
 from ._report import describe, doubts
 from ._scoring import MIN_TRIALS, ScoringMixin
@@ -69,9 +69,9 @@ class BaseAligner(
             the first is learned; the others are aligned to it by their geometry, and
             their trials then count as the source's.
         y : array-like of shape (n_trials, n_bins, n_outputs), default=None
-            Behaviour, which shapes the latents. Only that of source trials is read;
-            target rows may hold anything, NaN included. With 2-D X, (n_rows,) or
-            (n_rows, n_outputs).
+            Behaviour, which shapes the latents. Only that of source trials is read,
+            which must be finite in all source sessions; target rows may hold anything,
+            NaN included. With 2-D X, (n_rows,) or (n_rows, n_outputs).
 
         Returns
         -------
@@ -83,10 +83,11 @@ class BaseAligner(
         ValueError
             If X is ragged, empty, not finite or of one trial, or if y does not fit X.
             If a target session cannot be aligned; the source and the others are then
-            known.
+            known. If a source session cannot be aligned to the first; the aligner is
+            then not fitted.
         """
         self._validate_params()
-        X, form = self._check_X(X, reset=True, min_trials=2)
+        X, form = self._check_X(X, reset=True, min_trials=2, targets_later=True)
         used = np.ones(len(X), dtype=bool) if form.kind != "trials" else X.is_source
         if y is not None:
             y = self._check_y(y, X, form, used)
@@ -110,10 +111,13 @@ class BaseAligner(
         self.n_components_ = self._n_features_out = self._latents.shape[2]
         self.sessions_ = {self.source_: Session(self.latent_model_.readin_)}
         self.alignment_report_ = {}
-        for name in others:
-            self._learn_more(name, sources[name])
+        try:
+            for name in others:
+                self._learn_more(name, sources[name])
+        except ValueError:
+            self._forget()
+            raise
         self._fit_source(self._latents)
-        self._last = self.source_
         if form.kind == "trials":
             self._adapt_all(X)
         return self
@@ -181,7 +185,8 @@ class BaseAligner(
         start : str, default=None
             Name of a known session of the same neurons, yesterday's say: its alignment
             joins the search, and is followed unless another fits clearly better.
-            ``"previous"`` is the one adapted last.
+            ``"previous"`` is the one adapted last that has as many neurons; as long as
+            there is none, there is the search alone.
 
         Returns
         -------
@@ -194,12 +199,14 @@ class BaseAligner(
             If called before `fit`.
         ValueError
             If X is ragged, not finite, silent, of another number of bins or has too
-            few trials, if `session` names a source, or if there is no such start. The
+            few trials, if `session` names a source, or if there is no such start, or
+            no search that it could join. The
             sessions known before are then as they were, and of `Trials` those that
             could be aligned are known too.
         """
         check_is_fitted(self)
-        X, form = self._check_X(X, reset=False, any_width=True)
+        self._check_start(start)
+        X, form = self._check_X(X, reset=False, any_width=True, targets_later=True)
         if form.kind == "trials":
             if set(X.names) <= set(self.sources_):
                 raise ValueError(
@@ -223,7 +230,8 @@ class BaseAligner(
         failed = {}
         for name in names:
             try:
-                session = self._align_checked(X[name], name, start)
+                activity = self._check_session(X[name], name)
+                session = self._align_checked(activity, name, start)
             except ValueError as error:
                 failed[name] = error
             else:
@@ -236,21 +244,26 @@ class BaseAligner(
         known = [name for name in names if name not in failed]
         raise ValueError(
             f"{len(failed)} of {len(names)} sessions could not be aligned: "
-            + " ".join(f"{name!r}: {error}" for name, error in failed.items())
+            + " ".join(
+                f"{error}" if repr(name) in str(error) else f"{name!r}: {error}"
+                for name, error in failed.items()
+            )
             + f" Aligned and kept: {known}."
         ) from first
 
     def _keep(self, name, session):
-        self.sessions_ = {**self.sessions_, name: session}
+        # the one adapted last comes last
+        others = {k: s for k, s in self.sessions_.items() if k != name}
+        self.sessions_ = {**others, name: session}
         self.alignment_report_ = {**self.alignment_report_, name: session.report}
-        self._last = name
 
     def _check_alignable(self, X, name):
         if X.shape[1] != self.n_bins_:
             raise ValueError(
                 f"session {name!r} has {X.shape[1]} bins per trial, the source has "
                 f"{self.n_bins_}. Cut the same window, or warp the trials with "
-                "skerdiff.preprocessing.warp_trials."
+                "skerdiff.preprocessing.warp_trials; of 2-D X, trial_length says how "
+                "many rows make a trial."
             )
         if len(X) < self._min_trials:
             raise ValueError(
@@ -272,12 +285,11 @@ class BaseAligner(
         session.report |= describe(X, self._encode_features(features, session))
         reasons = doubts(session.report)
         if reasons:
-            warnings.warn(
+            warn_caller(
                 f"The alignment of session {name!r} is ambiguous: "
                 f"{', and '.join(reasons)}. Add trials or movement directions, or "
                 "check the result on a few labelled trials.",
                 AmbiguousAlignmentWarning,
-                stacklevel=4,
             )
 
     @abstractmethod
@@ -312,7 +324,7 @@ class BaseAligner(
                 init=init,
                 n_starts=n_starts,
                 seed=seed,
-                known=known,
+                known=None if known is None else (known.rigid, known.readin),
             )
 
     # -- using ---------------------------------------------------------------------

@@ -27,8 +27,8 @@ _SHARED = {
             kept on the CPU.
         random_state : int, RandomState instance or None, default=None
             Determines everything random. Two fits with one int agree to the bit, on as
-            many threads; each session has a seed of its own by its name, so that the
-            order of `adapt` calls does not matter.
+            many threads; each session has a seed of its own by its name, so that
+            without ``start`` the order of `adapt` calls does not matter.
         verbose : bool, default=False
             Whether to show progress bars.
         """,
@@ -77,7 +77,7 @@ _SHARED = {
         sessions_ : dict of str to Session
             The read-in of each session known, the source first.
         alignment_report_ : dict of str to dict
-            For each session but the source how its alignment went: the number of its
+            For each session but the first source how its alignment went: number of its
             trials and neurons, bits per spike, with the geometry warm start what
             `GeometryAligner` reports, and what Notes may add.
         source_ : str

@@ -148,7 +148,7 @@ def find_candidates(
         ),
         key=lambda c: c.residual,
     )
-    if near.residual <= (1 + _FOLLOW / np.sqrt(len(B))) * found[0].residual:
+    if near.residual <= (1 + _FOLLOW / np.sqrt(len(B))) * _order(found[0]):
         return [near, *found]
     return sorted([near, *found], key=_order)
 
@@ -217,7 +217,7 @@ def distinct_alignments(candidates, B, distinct=0.75):
 
     Variants of one alignment differ, in the mean squared distance of their aligned
     trials, by up to half the spread of those trials; other alignments by more than all
-    of it (seen on both recordings). `distinct` lies between; only the report uses it.
+    of it (seen on both recordings). `distinct` lies between; it chooses nothing.
 
     Parameters
     ----------
@@ -249,14 +249,16 @@ def margin(alignments):
     """Relative excess residual of the runner-up, ``residual_2 / residual_1 - 1``.
 
     Near zero the choice between two different alignments is open. Infinite if there is
-    no runner-up. The handicap of `find_candidates` counts.
+    no runner-up, zero if nothing fits at all. The handicap of `find_candidates` counts.
     """
+    if np.isinf(alignments[0].residual):
+        return 0.0
     if len(alignments) == 1 or alignments[0].residual == 0:
         return np.inf
     return _order(alignments[1]) / _order(alignments[0]) - 1.0
 
 
-def rigid_partners(A, B, *, n_starts=200, seed=0, progress=None):
+def rigid_partners(A, B, *, n_starts=200, seed=0):
     """Source partners of target trials in the best rigid alignment of two sessions.
 
     Returns
@@ -265,5 +267,5 @@ def rigid_partners(A, B, *, n_starts=200, seed=0, progress=None):
         Masses of trial pairs. A source trial carries twice its equal share at most, so
         that the days need not hold the same movements equally often.
     """
-    candidates = find_candidates(A, B, n_starts=n_starts, seed=seed, progress=progress)
+    candidates = find_candidates(A, B, n_starts=n_starts, seed=seed)
     return assign_trials(A, candidates[0].map(B), 2.0)

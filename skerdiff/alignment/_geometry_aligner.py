@@ -20,10 +20,10 @@ class GeometryAligner(BaseAligner):
     with an optimal-transport assignment of trials: from many random starts between
     cluster means of each session, then from the best of them between trials, seeking
     the target's trials in the source and the source's in the target. The map with the
-    lowest relative residual is kept. The source partners of target trials, by
-    unbalanced optimal transport, say what their read-in activations should be; a ridge
-    regression of these on the target's neurons, shrunk towards what the map alone
-    gives, is the new read-in.
+    lowest relative residual is kept, with a handicap of a twentieth for the latter way.
+    The source partners of target trials, by unbalanced optimal transport, say what
+    their read-in activations should be; a ridge regression of these on the target's
+    neurons, shrunk towards what the map alone gives, is the new read-in.
 
     Parameters
     ----------
@@ -50,16 +50,17 @@ class GeometryAligner(BaseAligner):
     The report of a session holds
 
     - ``residual``: mean squared distance of the aligned trials to their nearest source
-      trials over their own spread, lower is better, and ``residuals``, those of all
-      alignments found that are not variants of each other;
+      trials over their own spread, lower is better, or the same of source trials that
+      were sought in the target; and ``residuals``, those of all alignments found that
+      are not variants of each other, in the order of preference;
     - ``margin``: by how much, relatively, the residual of the second exceeds that of
       the first. Only what the search found can be compared, so that it means little
-      after few starts;
+      after few starts. There is none where a start was followed;
     - ``variance_carried``: the share of the source's variance over trials that the
       partners of target trials have. Little is carried if the target has no structure,
       too few movements, or if the alignment is wrong;
-    - ``confidence``: the lesser of the last two over their thresholds; below 1 there
-      is an `AmbiguousAlignmentWarning`;
+    - ``confidence``: the lesser of the last two, or the last alone, over their
+      thresholds; below 1 there is an `AmbiguousAlignmentWarning`;
     - ``coverage``: the share of the source's trials that target trials take up as
       partners; its square says how far the regression is trusted beside the map;
     - ``scale`` of the map, ``n_candidates``, ``n_trials``, ``n_neurons``,

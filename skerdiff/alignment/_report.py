@@ -84,7 +84,8 @@ def confidence(report):
     Parameters
     ----------
     report : dict
-        With ``margin`` and ``variance_carried``, see `start_session`.
+        With ``variance_carried`` and, where there was a choice, ``margin``, see
+        `start_session`.
 
     Returns
     -------
@@ -92,7 +93,8 @@ def confidence(report):
         The lesser of both over their thresholds: below 1 there is doubt.
     """
     return min(
-        report["margin"] / THIN_MARGIN, report["variance_carried"] / LITTLE_VARIANCE
+        report.get("margin", np.inf) / THIN_MARGIN,
+        report["variance_carried"] / LITTLE_VARIANCE,
     )
 
 
@@ -112,7 +114,7 @@ def doubts(report):
     if report.get("confidence", 1.0) >= 1.0:
         return []
     reasons = []
-    if report["margin"] < THIN_MARGIN:
+    if report.get("margin", np.inf) < THIN_MARGIN:
         reasons.append(
             "another, different one fits nearly as well (margin "
             f"{report['margin']:.3f}, below {THIN_MARGIN})"

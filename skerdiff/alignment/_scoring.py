@@ -89,8 +89,8 @@ class ScoringMixin:
         Returns
         -------
         Z : ndarray of shape (n_source_trials, n_bins, n_components)
-            Latents of the source trials after the round trip. Where the alignment is
-            right in both directions they are those of `transform`.
+            Latents of the first source's trials after the round trip. Where the
+            alignment is right in both directions they are those of `transform`.
 
         Raises
         ------

@@ -3,39 +3,63 @@
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
-import warnings
-
 from ..base import _as_array
 from ..exceptions import NewSessionWarning
+from ..utils._warnings import warn_caller
+
+PREVIOUS = "previous"
 
 
 class SessionsMixin:
     """Finds the session of an array, or aligns it on the fly."""
 
-    def _known_start(self, start, n_neurons):
-        """Session known, from which the search of another may start."""
+    def _check_start(self, start):
+        """Whether there is such a start, and a search that it could join."""
         if start is None:
-            return None
-        name = self._last if start == "previous" else start
-        if start == "previous" and name in self.sources_:
-            return None
-        if name not in self.sessions_:
-            raise ValueError(
-                f"start={start!r} is not known; known are {list(self.sessions_)}."
+            return
+        if not isinstance(start, str):
+            raise TypeError(
+                f"start must be the name of a session (str), {PREVIOUS!r} or None, got "
+                f"{start!r}."
             )
-        session = self.sessions_[name]
-        if session.rigid is None:
+        searches = hasattr(self, "n_starts")
+        if not searches or getattr(self, "init", "geometry") != "geometry":
             raise ValueError(
-                f"start={start!r}: no geometry was searched for session {name!r}. "
-                "Name a target session that an aligner with init='geometry' adapted "
-                "to."
+                f"start={start!r}: this {type(self).__name__} searches no geometry. "
+                + ("Set init='geometry'." if searches else "Leave it out.")
             )
-        if session.n_neurons != n_neurons:
+        usable = [name for name, s in self.sessions_.items() if s.rigid is not None]
+        if start not in (PREVIOUS, *usable):
             raise ValueError(
-                f"start={start!r}: session {name!r} has {session.n_neurons} neurons, X "
+                f"start={start!r} is no session whose geometry was searched; those are "
+                f"{usable}."
+            )
+
+    def _known_start(self, start, n_neurons):
+        """Session from which the search of another may start; None if there is none."""
+        if start == PREVIOUS:
+            return next(
+                (
+                    session
+                    for name, session in reversed(self.sessions_.items())
+                    if name not in self.sources_
+                    and session.rigid is not None
+                    and session.n_neurons == n_neurons
+                ),
+                None,
+            )
+        session = None if start is None else self.sessions_[start]
+        if session is not None and session.n_neurons != n_neurons:
+            raise ValueError(
+                f"start={start!r}: this session has {session.n_neurons} neurons, X "
                 f"has {n_neurons}. A start must be of the same neurons."
             )
         return session
+
+    def _forget(self):
+        """Undo a fit that failed."""
+        for name in [k for k in vars(self) if k.endswith("_") and k[0] != "_"]:
+            delattr(self, name)
 
     def _check_array(self, X, name):
         """Check an array that belongs to a session, or to none that is known."""
@@ -53,8 +77,8 @@ class SessionsMixin:
                 )
             return session
         width = _shape(X)[-1] if len(_shape(X)) > 1 else None
-        recent = [self._last, *reversed(self.sessions_), self.source_]
-        for name in recent:
+        recent = [k for k in reversed(self.sessions_) if k not in self.sources_]
+        for name in (*recent, *self.sources_):
             if self.sessions_[name].n_neurons == width:
                 return name
         return None
@@ -84,11 +108,10 @@ class SessionsMixin:
             raise ValueError(
                 f"{called} is {known}, and on_new_session='raise'. Call adapt(X) first."
             )
-        warnings.warn(
+        warn_caller(
             f"{called} is {known}. It is aligned among the {len(X)} trials given and "
             "the result is not stored: call adapt to keep it.",
             NewSessionWarning,
-            stacklevel=5,
         )
         return self._align_checked(X, "target" if name is None else name)
 

@@ -91,9 +91,10 @@ def start_session(
         Random starts of the geometry search, each way.
     seed : int, default=0
         Seed of the search or the random weights.
-    known : Session or None
-        A session of the same neurons whose geometry was searched. It joins the search;
-        where it is followed, its read-in may be the one that is shrunk towards.
+    known : tuple of RigidMap and tuple of ndarray, or None
+        Geometry and read-in of a known session of the same neurons. The geometry joins
+        the search; where it is followed, the read-in may be the one that is shrunk
+        towards.
     progress : callable or None
         Called with the number of starts of the search that are done.
 
@@ -121,7 +122,7 @@ def start_session(
         target,
         n_starts=n_starts,
         seed=seed,
-        known=None if known is None else known.rigid(features),
+        known=None if known is None else known[0](features),
         progress=progress,
     )
     best = candidates[0]
@@ -131,7 +132,7 @@ def start_session(
         rigid,
         coordinates,
         activations,
-        known.readin if best.followed else None,
+        known[1] if best.followed else None,
     )
     different = distinct_alignments(candidates, target)
     report = {
@@ -139,12 +140,12 @@ def start_session(
         "n_candidates": len(candidates),
         "residual": best.residual,
         "residuals": [c.residual for c in different],
-        "margin": margin(different),
         "scale": float(best.map.scale),
     }
     if known is not None:
         report["followed_start"] = best.followed
-    report |= quality
     if not best.followed:  # else the choice was not between those found
-        report["confidence"] = confidence(report)
+        report["margin"] = margin(different)
+    report |= quality
+    report["confidence"] = confidence(report)
     return Session(readin, report, rigid=rigid)

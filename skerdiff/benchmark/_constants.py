@@ -9,17 +9,9 @@ aligner, so each must do everywhere.
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
-from sklearn.linear_model import Ridge
 
-from ..alignment import GeometryAligner, IdentityAligner
-from ..alignment._geometry import (
-    HANDICAP,
-    distinct_alignments,
-    find_candidates,
-    margin,
-)
+from ..alignment._geometry import HANDICAP, distinct_alignments, margin
 from ..alignment._readin import (
-    RigidMap,
     blend,
     coverage,
     find_partners,
@@ -28,9 +20,9 @@ from ..alignment._readin import (
     rigid_readin,
     variance_carried,
 )
-from ..decoding import PerBinRegressor
-from ..metrics import behaviour_r2_score
-from ..utils._similarity import principal_axes, squared_distances
+from ..utils._similarity import squared_distances
+from ._cross_day import decode_across
+from ._pool import search_pool
 
 CHOSEN = "as chosen"
 # constant and value, by name of the variant
@@ -70,51 +62,35 @@ def compare_constants(split, seed=0, memory=None):
         constants in use. R2 is that of held-out target trials in directions that both
         sessions hold.
     """
-    X, y = split.source
-    aligner = GeometryAligner(random_state=seed, memory=memory)
-    decoder = PerBinRegressor(Ridge()).fit(aligner.fit_transform(X, y), y)
-    model, source = aligner.latent_model_, aligner._coordinates
-    features, scored = (model.features(part[0]) for part in (split.train, split.test))
-    mean, axes = principal_axes(features, source.shape[2])
-    target = features @ axes - mean @ axes
-    candidates = find_candidates(source, target, seed=seed)
+    pool = search_pool(split, seed, memory)
+    source, features = pool.coordinates, pool.features
 
     def decode(entropy=None, mass_penalty=None, handicap=HANDICAP, trust=None):
         best = min(
-            candidates,
+            pool.candidates,
             key=lambda c: c.residual * (handicap if c.nested == "source" else 1.0),
         )
-        rigid = RigidMap(mean, axes, best.map)
+        rigid = pool.rigid(best)
         given = {"entropy": entropy, "mass_penalty": mass_penalty}
         partners = find_partners(
             squared_distances(source, rigid(features)),
             **{name: value for name, value in given.items() if value is not None},
         )
-        anchor = rigid_readin(rigid, source, aligner._activations)
-        regressed = fit_readin(
-            features, matched(partners, aligner._activations), anchor
-        )
+        anchor = rigid_readin(rigid, source, pool.activations)
+        regressed = fit_readin(features, matched(partners, pool.activations), anchor)
         covered = coverage(partners)
-        readin = blend(anchor, regressed, covered if trust is None else trust(covered))
-        return _score(split, decoder.predict(model.encode(scored, readin)))
+        return pool.score(
+            blend(anchor, regressed, covered if trust is None else trust(covered))
+        )
 
-    own = IdentityAligner(random_state=seed, memory=memory)
-    of_own = PerBinRegressor(Ridge()).fit(
-        own.fit_transform(*split.train), split.train[1]
-    )
-    guess = of_own.predict(own.transform(split.test[0], session=own.source_))
-    aligned = candidates[0].map(target)
+    oracle, _ = decode_across(split, None, seed, memory)
+    best = pool.candidates[0]
     return {
         "r2": decode(),
         **{name: decode(**change) for name, change in VARIANTS.items()},
-        "oracle": _score(split, guess),
-        "margin": margin(distinct_alignments(candidates, target)),
+        "oracle": oracle["r2"],
+        "margin": margin(distinct_alignments(pool.candidates, pool.target)),
         "variance_carried": variance_carried(
-            squared_distances(source, aligned), source
+            squared_distances(source, best.map(pool.target)), source
         ),
     }
-
-
-def _score(split, guess):
-    seen = split.present
-    return behaviour_r2_score(split.test[1][seen], guess[seen])

@@ -12,16 +12,12 @@ L d log s.
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
-from sklearn.linear_model import Ridge
 
-from ..alignment import GeometryAligner
 from ..alignment._cache import fit_model, run_once
-from ..alignment._geometry import distinct_alignments, find_candidates
-from ..alignment._readin import RigidMap, geometric_readin
-from ..decoding import PerBinRegressor
+from ..alignment._geometry import distinct_alignments
+from ..alignment._readin import geometric_readin
 from ..diffusion import DiffusionPrior
-from ..metrics import behaviour_r2_score
-from ..utils._similarity import principal_axes
+from ._pool import search_pool
 
 CRITERIA = ("relative residual", "denoising error", "bound", "likelihood")
 _MAX_TRIALS = 24  # that the prior judges
@@ -48,27 +44,22 @@ def compare_criteria(split, seed=0, memory=None):
         criterion's name. R2 is that of held-out target trials in directions that both
         sessions hold.
     """
-    X, y = split.source
-    aligner = GeometryAligner(random_state=seed, memory=memory)
-    decoder = PerBinRegressor(Ridge()).fit(aligner.fit_transform(X, y), y)
-    model, source = aligner.latent_model_, aligner._coordinates
-    features = model.features(split.train[0])
-    mean, axes = principal_axes(features, source.shape[2])
-    target = features @ axes - mean @ axes
-    candidates = distinct_alignments(find_candidates(source, target, seed=seed), target)
+    pool = search_pool(split, seed, memory)
     prior = run_once(
-        memory, fit_model, {"model": DiffusionPrior(random_state=seed), "X": source}, {}
+        memory,
+        fit_model,
+        {"model": DiffusionPrior(random_state=seed), "X": pool.coordinates},
+        {},
     )
     prior.set_params(n_steps=_N_STEPS)
-    scored = model.features(split.test[0])
     found = []
-    for candidate in candidates:
-        rigid = RigidMap(mean, axes, candidate.map)
-        readin, _ = geometric_readin(features, rigid, source, aligner._activations)
-        guess = decoder.predict(model.encode(scored, readin))
-        r2 = behaviour_r2_score(split.test[1][split.present], guess[split.present])
-        losses = _by_prior(prior, rigid(features), candidate.map.scale)
-        found.append([r2, candidate.residual, *losses])
+    for candidate in distinct_alignments(pool.candidates, pool.target):
+        rigid = pool.rigid(candidate)
+        readin, _ = geometric_readin(
+            pool.features, rigid, pool.coordinates, pool.activations
+        )
+        losses = _by_prior(prior, rigid(pool.features), candidate.map.scale)
+        found.append([pool.score(readin), candidate.residual, *losses])
     r2, *losses = np.transpose(found)
     chosen = {
         name: float(r2[np.argmin(loss)])

@@ -146,6 +146,8 @@ def constants_table(name, title, lines):
     """
     lines = [line for line in lines if not line["setting"].get("permuted")]
     parts = {**group(lines, "data"), "all": lines}
+    if not lines:
+        return Table(name, title, [], [])
     chosen = {part: _mean_by_seed(mine) for part, mine in parts.items()}
     rows = [[CHOSEN, *(f"{np.mean(list(v.values())):.3f}" for v in chosen.values())]]
     for variant in VARIANTS:
@@ -183,7 +185,7 @@ def thresholds_table(name, title, lines):
         np.array([r[what] for r in found]) for what in ("margin", "variance_carried")
     )
     if failed.all() or not failed.any():
-        return Table(name, title, [], [])
+        return Table(f"{name}-thresholds", f"{title}: thresholds", [], [])
     rows = []
     for little in LITTLE_VARIANCE * np.array(THRESHOLDS):
         row = [f"carried {little:.2f}"]

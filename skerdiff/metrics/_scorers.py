@@ -119,7 +119,8 @@ class CircularScorer(_DecodingScorer):
     """Scorer that adapts the source back to the target, see `circular_scorer`."""
 
     def _pair(self, aligner, c):
-        return c.Z, aligner._lead_back(c.activity, c.session)
+        back = aligner._lead_back(c.activity, c.session)
+        return c.Z[: len(back)], back  # of several sources the first leads
 
 
 def _residual(c):

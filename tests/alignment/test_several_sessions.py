@@ -1,13 +1,17 @@
 """Several source days, many target days, and yesterday as a start."""
 
+import warnings
 from copy import deepcopy
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import Ridge
 
 from skerdiff import (
+    AmbiguousAlignmentWarning,
     ERDiffAligner,
     GeometryAligner,
     IdentityAligner,
@@ -16,9 +20,11 @@ from skerdiff import (
     Trials,
     adapt,
 )
-from skerdiff.alignment import MMDAligner
+from skerdiff.alignment import MMDAligner, _start
+from skerdiff.alignment._geometry import find_candidates
 from skerdiff.datasets import make_reaching_sessions
 from skerdiff.diffusion import DiffusionPrior
+from skerdiff.metrics import circular_scorer
 from skerdiff.model_selection import TransductiveSplit
 
 VAE = SequentialVAE(n_hidden=32, max_iter=50, patience=20)
@@ -194,26 +200,168 @@ def test_each_of_several_days_starts_from_the_one_before(yesterday, drifting):
     yesterday = yesterday()
     days = Trials({"day2": later[1][:40], "day3": later[2][:40]})
     yesterday.adapt(days, start="previous")
+    assert all(yesterday.alignment_report_[k]["followed_start"] for k in days.names)
     both = [yesterday.sessions_[name].readin[0] for name in days.names]
     yesterday.adapt(later[0], session="day1")
     for name, readin in zip(days.names, both):
         yesterday.adapt(days[name], session=name, start="previous")
         assert_array_equal(yesterday.sessions_[name].readin[0], readin)
+        free = deepcopy(yesterday).adapt(days[name], session=name)
+        assert np.abs(free.sessions_[name].readin[0] - readin).max() > 1e-3
 
 
-def test_a_start_that_cannot_be_is_refused(yesterday, drifting):
+def test_the_previous_one_has_the_same_neurons(yesterday, drifting):
     _, later, _ = drifting
     yesterday = yesterday()
-    for start, message in (
-        ("day9", "start='day9' is not known; known are"),
-        ("source", "no geometry was searched for session 'source'"),
+    days = {"a": later[1][:40], "b": later[1][:40, :, :49], "c": later[2][:40]}
+    yesterday.adapt(Trials(days), start="previous")
+    after_b = yesterday.sessions_["c"].readin[0]
+    assert "followed_start" not in yesterday.alignment_report_["b"]
+    yesterday.adapt(days["c"], session="c", start="a")
+    assert_array_equal(yesterday.sessions_["c"].readin[0], after_b)
+
+
+def test_following_a_start_does_not_silence_warnings(yesterday, drifting):
+    _, later, _ = drifting
+    yesterday = yesterday()
+    followed = 0
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        X = later[1][rng.permutation(len(later[1]))[:6]]
+        X = np.take_along_axis(X, rng.random(X.shape).argsort(0), 0)
+        with pytest.warns(AmbiguousAlignmentWarning, match="hardly differ"):
+            yesterday.adapt(X, session="none", start="day1")
+        report = yesterday.alignment_report_["none"]
+        assert report["confidence"] < 1
+        followed += report["followed_start"]
+        assert ("margin" in report) != report["followed_start"]
+    assert followed
+
+
+@pytest.mark.parametrize(
+    ("start", "error", "message"),
+    [
+        ("day9", ValueError, r"start='day9' is no session whose .* \['day1'\]"),
+        ("source", ValueError, r"start='source' is no session .* \['day1'\]"),
+        (["day1"], TypeError, r"must be the name of a session .* got \['day1'\]"),
+    ],
+)
+def test_a_start_that_cannot_be_is_refused(yesterday, drifting, start, error, message):
+    _, later, _ = drifting
+    yesterday = yesterday()
+    with pytest.raises(error, match=message):
+        yesterday.adapt(later[1], session="day2", start=start)
+    with pytest.raises(error, match=message):
+        adapt(yesterday, later[1], session="day2", start=start)
+    assert list(yesterday.sessions_) == ["source", "day1"]
+
+
+def test_a_start_of_other_neurons_is_refused(yesterday, drifting):
+    _, later, _ = drifting
+    with pytest.raises(ValueError, match="start='day1': .* 50 neurons, X has 49"):
+        yesterday().adapt(later[1][:, :, :49], session="day2", start="day1")
+
+
+@pytest.mark.parametrize(
+    ("aligner", "advice"),
+    [
+        (IdentityAligner(), "Leave it out"),
+        (MMDAligner(init="source"), "Set init='geometry'"),
+    ],
+)
+def test_a_start_needs_a_search(aligner, advice, drifting):
+    source, later, _ = drifting
+    model = SequentialVAE(n_components=3, n_hidden=4, n_readin=4, max_iter=1)
+    aligner = aligner.set_params(latent_model=model, random_state=0).fit(source)
+    with pytest.raises(ValueError, match=f"searches no geometry. {advice}"):
+        aligner.adapt(later[0], start="previous")
+
+
+def test_a_followed_start_is_cached(drifting, tmp_path, monkeypatch):
+    source, later, _ = drifting
+    model = SequentialVAE(n_components=3, n_hidden=4, n_readin=4, max_iter=1)
+    calls = []
+
+    def counted(*args, **arguments):
+        calls.append(arguments)
+        return find_candidates(*args, **arguments)
+
+    monkeypatch.setattr(_start, "find_candidates", counted)
+    found = []
+    for _ in range(2):
+        aligner = MMDAligner(
+            model, n_starts=4, max_steps=2, memory=str(tmp_path), random_state=0
+        )
+        aligner.fit(source).adapt(later[0]).adapt(later[1], start="target")
+        found.append(aligner.sessions_["target"].readin[0])
+    assert len(calls) == 2
+    assert_array_equal(*found)
+
+
+def test_a_source_that_cannot_be_aligned_leaves_nothing_half_fitted(days):
+    model = SequentialVAE(n_components=3, n_hidden=4, n_readin=4, max_iter=1)
+    first = days.trials["day0"]
+    sessions = {"day0": first, "silent": np.zeros_like(first), "day2": first}
+    trials = Trials(sessions, source=["day0", "silent"])
+    aligner = GeometryAligner(model, n_starts=4, random_state=0)
+    for fitted in (aligner, clone(aligner).fit(days.trials["day0"])):
+        with pytest.raises(ValueError, match="'silent' is silent"):
+            fitted.fit(trials)
+        with pytest.raises(NotFittedError):
+            fitted.transform(first)
+
+
+def test_a_session_that_is_not_finite_leaves_the_others(days):
+    model = SequentialVAE(n_components=3, n_hidden=4, n_readin=4, max_iter=1)
+    bad = days.trials["day2"].astype(float)
+    bad[3, 0, 0] = np.nan
+    trials = Trials({"day0": days.trials["day0"], "bad": bad, "d": days.trials["day1"]})
+    aligner = GeometryAligner(model, n_starts=4, random_state=0)
+    for act in (aligner.fit, aligner.adapt):
+        with pytest.raises(ValueError, match="1 of 2 .* 'bad' contains NaN.* kept"):
+            act(trials)
+        assert list(aligner.sessions_) == ["day0", "d"]
+    with pytest.raises(ValueError, match="session 'bad' contains NaN"):
+        aligner.transform(trials)
+
+
+def test_arrays_are_of_the_session_adapted_last(days):
+    model = SequentialVAE(n_components=3, n_hidden=4, n_readin=4, max_iter=1)
+    aligner = GeometryAligner(model, n_starts=4, random_state=0)
+    aligner.fit(days.trials["day0"])
+    one, other = days.trials["day1"], days.trials["day2"]
+    for X, name in ((one, "a"), (other, "b"), (one, "a"), (one[:, :, :45], "c")):
+        aligner.adapt(X, session=name)
+    assert_array_equal(aligner.transform(one), aligner.transform(one, session="a"))
+
+
+def test_scores_take_several_sources(fitted, several, days):
+    trials, _ = several
+    names = ["day0", "day1", "day2"]
+    scored = Trials({name: trials[name] for name in names}, trials.sources)
+    fitted = deepcopy(fitted).adapt(days.trials["day2"], session="day2")
+    # a wrong way back is below zero; the first source lacks two directions
+    assert circular_scorer(fitted, scored) > 0.6
+
+
+def test_warnings_point_to_the_callers_line(days):
+    model = SequentialVAE(n_components=3, n_hidden=4, n_readin=4, max_iter=1)
+    aligner = GeometryAligner(model, n_starts=4, random_state=0)
+    one = days.trials["day1"][days.direction[days.trials.session == "day1"] == 0]
+    trials = Trials({"day0": days.trials["day0"], "day1": one})
+    aligner.fit(trials["day0"])
+    for call in (
+        lambda: aligner.adapt(one),
+        lambda: aligner.adapt(trials),
+        lambda: clone(aligner).fit(trials),
+        lambda: adapt(aligner, one),
+        lambda: aligner.fit(trials["day0"]).transform(one[:, :, :9], session=None),
     ):
-        with pytest.raises(ValueError, match=message):
-            yesterday.adapt(later[1], session="day2", start=start)
-    with pytest.raises(ValueError, match="50 neurons, X has 49"):
-        yesterday.adapt(later[1][:, :, :49], session="day2", start="day1")
-    with pytest.raises(ValueError, match="start='day9' is not known"):
-        adapt(yesterday, later[1], session="day2", start="day9")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            call()
+        assert caught
+        assert {w.filename for w in caught} == {__file__}
 
 
 def test_the_source_is_no_start(drifting):

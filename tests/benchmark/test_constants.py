@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from skerdiff import GeometryAligner, IdentityAligner, SequentialVAE
-from skerdiff.benchmark import _constants
+from skerdiff.benchmark import _cross_day, _pool
 from skerdiff.benchmark._constants import VARIANTS, compare_constants
 from skerdiff.benchmark._over_settings import constants_table, thresholds_table
 from skerdiff.benchmark._sessions import load_pair, make_split
@@ -62,9 +62,9 @@ def test_thresholds_are_judged_by_failed_and_right_runs():
 @pytest.mark.slow
 def test_constants_in_use_are_those_of_the_aligner(monkeypatch):
     model = SequentialVAE(n_components=4, n_hidden=16, max_iter=10)
-    for cls in (GeometryAligner, IdentityAligner):
+    for module, cls in ((_pool, GeometryAligner), (_cross_day, IdentityAligner)):
         monkeypatch.setattr(
-            _constants, cls.__name__, lambda cls=cls, **params: cls(model, **params)
+            module, cls.__name__, lambda cls=cls, **params: cls(model, **params)
         )
     split = make_split(load_pair("synthetic"), 0, {"target_trials": 60})
     row = compare_constants(split)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skerdiff import SequentialVAE
-from skerdiff.benchmark import _criteria
+from skerdiff.benchmark import _criteria, _pool
 from skerdiff.benchmark._criteria import CRITERIA, _by_prior, compare_criteria
 from skerdiff.benchmark._sessions import load_pair, make_split
 from skerdiff.diffusion import DiffusionPrior
@@ -37,9 +37,9 @@ def test_likelihood_of_a_map_is_that_of_the_mapped_variable(prior):
 @pytest.mark.slow
 def test_every_criterion_chooses_from_one_pool(monkeypatch):
     model = SequentialVAE(n_components=4, n_hidden=16, max_iter=10)
-    quick = _criteria.GeometryAligner(model)
+    quick = _pool.GeometryAligner(model)
     monkeypatch.setattr(
-        _criteria,
+        _pool,
         "GeometryAligner",
         lambda **params: quick.set_params(**params),
     )

@@ -1,0 +1,29 @@
+"""Warnings that point to the caller's code."""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+import sys
+import warnings
+
+_INSIDE = ("skerdiff", "sklearn", "joblib")
+
+
+def warn_caller(message, category):
+    """Warn, and name the line outside this package that led here.
+
+    Parameters
+    ----------
+    message : str
+        What to say.
+    category : type
+        Class of the warning.
+    """
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and _package(frame) in _INSIDE:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _package(frame):
+    return frame.f_globals.get("__name__", "").split(".")[0]
