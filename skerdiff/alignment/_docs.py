@@ -75,7 +75,8 @@ _SHARED = {
         latent_model_ : SequentialVAE
             The fitted latent-variable model of the source.
         sessions_ : dict of str to Session
-            The read-in of each session known, the source first.
+            The read-in of each session known, the source first, then in the order in
+            which they were adapted.
         alignment_report_ : dict of str to dict
             For each session but the first source how its alignment went: number of its
             trials and neurons, bits per spike, with the geometry warm start what
