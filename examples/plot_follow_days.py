@@ -39,7 +39,7 @@ source, velocity = data.trials["day0"][:, :, :60], data.y[session == "day0"]
 # ----------------------------------------------
 # ``start="previous"`` lets the alignment that was found last join the search, and
 # follows it unless another one fits clearly better. On day 1 there is no such alignment
-# yet.
+# yet. Where the search is in doubt it warns.
 
 aligner = GeometryAligner(SequentialVAE(max_iter=30), random_state=0)
 aligner.fit(source, velocity)
@@ -65,7 +65,7 @@ for name, r2 in scores.items():
 
 for name, r2 in scores.items():
     plt.plot(days, r2, "o-", label=name)
-plt.ylim(-0.5, 1)
+plt.ylim(-1, 1)
 plt.ylabel("R2 of held-out trials")
 plt.legend()
 plt.show()
