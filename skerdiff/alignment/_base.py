@@ -200,9 +200,10 @@ class BaseAligner(
         ValueError
             If X is ragged, not finite, silent, of another number of bins or has too
             few trials, if `session` names a source, or if there is no such start, or
-            no search that it could join. The
-            sessions known before are then as they were, and of `Trials` those that
-            could be aligned are known too.
+            no search that it could join. The sessions known before are then as they
+            were, and of `Trials` those that could be aligned are known too.
+        TypeError
+            If `session` or `start` is no name.
         """
         check_is_fitted(self)
         self._check_start(start)

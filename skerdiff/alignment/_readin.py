@@ -49,7 +49,17 @@ class RigidMap:
         return self.map(features @ self.axes - self.mean @ self.axes)
 
 
-def geometric_readin(features, rigid, coordinates, activations, known=None):
+def geometric_readin(
+    features,
+    rigid,
+    coordinates,
+    activations,
+    known=None,
+    *,
+    entropy=_ENTROPY,
+    mass_penalty=_MASS_PENALTY,
+    trust=np.square,
+):
     """Read-in of a session whose alignment to the source is known.
 
     Parameters
@@ -65,6 +75,10 @@ def geometric_readin(features, rigid, coordinates, activations, known=None):
     known : tuple of ndarray, default=None
         Read-in of another day with the same neurons. As long as it reads these trials
         nearly as well as the map does, the regression is shrunk towards it instead.
+    entropy, mass_penalty : float
+        See `find_partners`.
+    trust : callable
+        Coverage to the regression's share of the read-in; by default its square.
 
     Returns
     -------
@@ -82,32 +96,13 @@ def geometric_readin(features, rigid, coordinates, activations, known=None):
         )
         if of_known <= _STILL_KNOWN * of_map:
             anchor = known
-    partners = find_partners(distances)
+    partners = find_partners(distances, entropy, mass_penalty)
     regressed = fit_readin(features, matched(partners, activations), anchor)
     covered = coverage(partners)
-    readin = blend(anchor, regressed, covered)
+    share = trust(covered)
+    readin = tuple(a + share * (b - a) for a, b in zip(anchor, regressed, strict=True))
     carried = variance_carried(distances, coordinates)
     return readin, {"coverage": covered, "variance_carried": carried}
-
-
-def blend(anchor, regressed, covered):
-    """Read-in between two, the nearer to the regression the more the target covers.
-
-    Parameters
-    ----------
-    anchor, regressed : tuple of ndarray
-        Read-ins.
-    covered : float
-        Coverage. Its square is the regression's share: on Jango and simulated sessions
-        better than the coverage itself, above all in directions that were absent.
-
-    Returns
-    -------
-    readin : tuple of ndarray
-        The read-in.
-    """
-    trust = covered**2
-    return tuple(a + trust * (b - a) for a, b in zip(anchor, regressed, strict=True))
 
 
 def rigid_readin(rigid, coordinates, activations):

@@ -11,16 +11,7 @@ aligner, so each must do everywhere.
 import numpy as np
 
 from ..alignment._geometry import HANDICAP, distinct_alignments, margin
-from ..alignment._readin import (
-    blend,
-    coverage,
-    find_partners,
-    fit_readin,
-    matched,
-    rigid_readin,
-    variance_carried,
-)
-from ..utils._similarity import squared_distances
+from ..alignment._readin import geometric_readin
 from ._cross_day import decode_across
 from ._pool import search_pool
 
@@ -36,7 +27,7 @@ VARIANTS = {
     "no handicap": {"handicap": 1.0},
     "handicap 1.1": {"handicap": 1.1},
     "target in source only": {"handicap": np.inf},
-    "trust by coverage": {"trust": np.sqrt},  # in place of its square
+    "trust by coverage": {"trust": np.positive},  # in place of its square
     "regression alone": {"trust": np.ones_like},
     "map alone": {"trust": np.zeros_like},
 }
@@ -63,34 +54,27 @@ def compare_constants(split, seed=0, memory=None):
         sessions hold.
     """
     pool = search_pool(split, seed, memory)
-    source, features = pool.coordinates, pool.features
 
-    def decode(entropy=None, mass_penalty=None, handicap=HANDICAP, trust=None):
+    def decode(handicap=HANDICAP, **constants):
         best = min(
             pool.candidates,
             key=lambda c: c.residual * (handicap if c.nested == "source" else 1.0),
         )
-        rigid = pool.rigid(best)
-        given = {"entropy": entropy, "mass_penalty": mass_penalty}
-        partners = find_partners(
-            squared_distances(source, rigid(features)),
-            **{name: value for name, value in given.items() if value is not None},
+        readin, quality = geometric_readin(
+            pool.features,
+            pool.rigid(best),
+            pool.coordinates,
+            pool.activations,
+            **constants,
         )
-        anchor = rigid_readin(rigid, source, pool.activations)
-        regressed = fit_readin(features, matched(partners, pool.activations), anchor)
-        covered = coverage(partners)
-        return pool.score(
-            blend(anchor, regressed, covered if trust is None else trust(covered))
-        )
+        return pool.score(readin), quality["variance_carried"]
 
+    r2, carried = decode()
     oracle, _ = decode_across(split, None, seed, memory)
-    best = pool.candidates[0]
     return {
-        "r2": decode(),
-        **{name: decode(**change) for name, change in VARIANTS.items()},
+        "r2": r2,
+        **{name: decode(**change)[0] for name, change in VARIANTS.items()},
         "oracle": oracle["r2"],
         "margin": margin(distinct_alignments(pool.candidates, pool.target)),
-        "variance_carried": variance_carried(
-            squared_distances(source, best.map(pool.target)), source
-        ),
+        "variance_carried": carried,
     }
