@@ -13,7 +13,7 @@ lie nearest to the other session's.
 # SPDX-License-Identifier: BSD-3-Clause
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
@@ -24,6 +24,7 @@ from ..utils._random import derive_seed, numpy_generator
 from ..utils._similarity import (
     SimilarityMap,
     assign_trials,
+    denoise_trials,
     fit_similarity,
     mean_spread,
     relative_residual,
@@ -92,9 +93,12 @@ def find_candidates(
     max_trials=_MAX_TRIALS,
     seed=0,
     known=None,
+    guess=None,
     progress=None,
 ):
     """Search for alignments of two sessions from many starts, both ways.
+
+    Trials are compared by the leading modes in which they differ, see `denoise_trials`.
 
     Parameters
     ----------
@@ -111,6 +115,8 @@ def find_candidates(
     known : ndarray of shape (n_B, n_bins, d) or None
         Where the target's trials lie among the source's by another alignment, from
         which the search starts too.
+    guess : ndarray of shape (n_B, n_bins, d) or None
+        Where they may lie; one more start, with no preference for what it leads to.
     progress : callable or None
         Called with the number of starts done, of both ways.
 
@@ -122,6 +128,7 @@ def find_candidates(
         `known` comes first unless its residual exceeds the best by more than what few
         trials can tell apart, a share of half over the root of their number.
     """
+    A, B = denoise_trials(A), denoise_trials(B)
     rng = numpy_generator(derive_seed(seed, "geometry"))
     a, b = (np.sort(rng.permutation(len(Z))[:max_trials]) for Z in (A, B))
     A, B = A[a], B[b]
@@ -138,19 +145,24 @@ def find_candidates(
     for map_, residual, _ in _search(B, A, n_starts, n_rounds, rng, tick):
         if map_.scale > 0:
             found.append(Candidate(map_.inverse(), residual, "source"))
+    if guess is not None:
+        found += _refine_all(A, B, denoise_trials(guess)[b])
     found.sort(key=_order)
     if known is None:
         return found
-    near = min(
-        (
-            Candidate(*refine(A, B, assign_trials(A, known[b], s), s), "target", True)
-            for s in SHARES
-        ),
-        key=lambda c: c.residual,
-    )
+    near = _refine_all(A, B, denoise_trials(known)[b])
+    near = replace(min(near, key=_order), followed=True)
     if near.residual <= (1 + _FOLLOW / np.sqrt(len(B))) * _order(found[0]):
         return [near, *found]
     return sorted([near, *found], key=_order)
+
+
+def _refine_all(A, B, places):
+    """Candidates from where trials of B may lie in A, one for each share."""
+    return [
+        Candidate(*refine(A, B, assign_trials(A, places, share), share), "target")
+        for share in SHARES
+    ]
 
 
 def _order(candidate):
@@ -234,6 +246,7 @@ def distinct_alignments(candidates, B, distinct=0.75):
     candidates : list of Candidate
         Best first; the first is that of the list given.
     """
+    B = denoise_trials(B)
     kept, images = [], []
     least = distinct * mean_spread(candidates[0].map(B))
     for candidate in candidates:
@@ -267,5 +280,5 @@ def rigid_partners(A, B, *, n_starts=200, seed=0):
         Masses of trial pairs. A source trial carries twice its equal share at most, so
         that the days need not hold the same movements equally often.
     """
-    candidates = find_candidates(A, B, n_starts=n_starts, seed=seed)
-    return assign_trials(A, candidates[0].map(B), 2.0)
+    best = find_candidates(A, B, n_starts=n_starts, seed=seed)[0]
+    return assign_trials(denoise_trials(A), best.map(denoise_trials(B)), 2.0)

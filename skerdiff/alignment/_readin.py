@@ -19,6 +19,7 @@ from scipy.special import softmax
 
 from ..utils._similarity import (
     SimilarityMap,
+    denoise_trials,
     mean_spread,
     relative_residual,
     squared_distances,
@@ -87,7 +88,9 @@ def geometric_readin(
     quality : dict
         ``coverage`` and ``variance_carried``, see the functions of these names.
     """
-    distances = squared_distances(coordinates, rigid(features))
+    # by how trials differ in the main, as in the search
+    main = denoise_trials(coordinates)
+    distances = squared_distances(main, denoise_trials(rigid(features)))
     anchor = rigid_readin(rigid, coordinates, activations)
     if known is not None:
         of_known, of_map = (
@@ -101,7 +104,7 @@ def geometric_readin(
     covered = coverage(partners)
     share = trust(covered)
     readin = tuple(a + share * (b - a) for a, b in zip(anchor, regressed, strict=True))
-    carried = variance_carried(distances, coordinates)
+    carried = variance_carried(distances, main)
     return readin, {"coverage": covered, "variance_carried": carried}
 
 

@@ -16,6 +16,26 @@ from ._readin import RigidMap, geometric_readin
 from ._report import confidence
 
 
+def by_column(features, axes):
+    """Principal coordinates if the neurons were the source's; None if they cannot be.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n_trials, n_bins, n_neurons)
+        Features of a target session.
+    axes : tuple of ndarray or None
+        Mean and principal axes of the source's features.
+
+    Returns
+    -------
+    coordinates : ndarray of shape (n_trials, n_bins, d) or None
+        The coordinates.
+    """
+    if axes is None or features.shape[2] != len(axes[0]):
+        return None
+    return features @ axes[1] - axes[0] @ axes[1]
+
+
 @dataclass
 class LatentMap:
     """Network over latents that are standardised by the source."""
@@ -70,6 +90,7 @@ def start_session(
     n_starts=200,
     seed=0,
     known=None,
+    source_axes=None,
     progress=None,
 ):
     """Find the read-in from which a method starts.
@@ -95,6 +116,10 @@ def start_session(
         Geometry and read-in of a known session of the same neurons. The geometry joins
         the search; where it is followed, the read-in may be the one that is shrunk
         towards.
+    source_axes : tuple of ndarray, default=None
+        Mean (n_neurons,) and principal axes (n_neurons, d) of the source's features.
+        Where the target has as many neurons, what they make of its features is one
+        more start of the search: the electrodes may be the same.
     progress : callable or None
         Called with the number of starts of the search that are done.
 
@@ -123,6 +148,7 @@ def start_session(
         n_starts=n_starts,
         seed=seed,
         known=None if known is None else known[0](features),
+        guess=by_column(features, source_axes),
         progress=progress,
     )
     best = candidates[0]

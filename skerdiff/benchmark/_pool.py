@@ -11,6 +11,7 @@ from sklearn.linear_model import Ridge
 from ..alignment import GeometryAligner
 from ..alignment._geometry import find_candidates
 from ..alignment._readin import RigidMap
+from ..alignment._start import by_column
 from ..decoding import PerBinRegressor
 from ..metrics import behaviour_r2_score
 from ..utils._similarity import principal_axes
@@ -74,5 +75,10 @@ def search_pool(split, seed=0, memory=None):
     features = aligner.latent_model_.features(split.train[0])
     mean, axes = principal_axes(features, aligner._coordinates.shape[2])
     target = features @ axes - mean @ axes
-    candidates = find_candidates(aligner._coordinates, target, seed=seed)
+    candidates = find_candidates(
+        aligner._coordinates,
+        target,
+        seed=seed,
+        guess=by_column(features, aligner._axes),
+    )
     return Pool(split, aligner, decoder, features, (mean, axes), target, candidates)

@@ -9,6 +9,8 @@ import numpy as np
 import ot
 from sklearn.decomposition import PCA
 
+N_MODES = 8  # in which trials of a session are taken to differ
+
 
 @dataclass(frozen=True)
 class SimilarityMap:
@@ -48,9 +50,9 @@ def principal_axes(features, n_components):
     """
     rows = features.reshape(-1, features.shape[2])
     d = min(n_components, *rows.shape)
-    wide = len(rows) <= rows.shape[1]
+    solver = _solver(rows)
     # only the solver for wide data would overwrite them
-    pca = PCA(d, svd_solver="full" if wide else "covariance_eigh", copy=wide).fit(rows)
+    pca = PCA(d, svd_solver=solver, copy=solver == "full").fit(rows)
     return pca.mean_, np.pad(pca.components_.T, ((0, 0), (0, n_components - d)))
 
 
@@ -58,6 +60,40 @@ def principal_coordinates(features, n_components):
     """Principal coordinates of bins, (n_trials, n_bins, n_components)."""
     mean, axes = principal_axes(features, n_components)
     return features @ axes - mean @ axes
+
+
+def denoise_trials(Z, n_modes=N_MODES):
+    """Keep the leading modes of how trials differ.
+
+    What a trial has of the leading principal components of whole trials (bins times
+    coordinates), at most half as many as there are trials. Movements share few such
+    modes; the noise of each trial spreads over all. Modes of trials do not depend on
+    how coordinates are turned, so that sessions which differ by a similarity map keep
+    differing by that map.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (n_trials, n_bins, d)
+        Coordinates.
+    n_modes : int, default=8
+        Number of modes to keep.
+
+    Returns
+    -------
+    Z : ndarray of shape (n_trials, n_bins, d)
+        The trials' mean plus what the modes have of each. A single trial is as it was.
+    """
+    rows = Z.reshape(len(Z), -1)
+    k = min(n_modes, len(Z) // 2, rows.shape[1])
+    if k == 0:
+        return Z
+    pca = PCA(k, svd_solver=_solver(rows))
+    return pca.inverse_transform(pca.fit_transform(rows)).reshape(Z.shape)
+
+
+def _solver(rows):
+    """Solver of the principal components of rows that is exact and cheap."""
+    return "full" if len(rows) <= rows.shape[1] else "covariance_eigh"
 
 
 def squared_distances(A, B):

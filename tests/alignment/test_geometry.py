@@ -16,6 +16,7 @@ from skerdiff.datasets import make_reaching_sessions
 from skerdiff.utils._similarity import (
     SimilarityMap,
     assign_trials,
+    denoise_trials,
     relative_residual,
     squared_distances,
 )
@@ -84,11 +85,12 @@ def test_candidates_are_sorted_and_their_residuals_true(reaches):
     order = [c.residual * (1.05 if c.nested == "source" else 1) for c in candidates]
     assert order == sorted(order)
     assert {c.nested for c in candidates} == {"source", "target"}
+    A, B = denoise_trials(reaches), denoise_trials(B)
     for c in candidates:
         if c.nested == "target":
-            expected = relative_residual(reaches, c.map(B))
+            expected = relative_residual(A, c.map(B))
         else:
-            expected = relative_residual(B, c.map.inverse()(reaches))
+            expected = relative_residual(B, c.map.inverse()(A))
         assert c.residual == pytest.approx(expected)
 
 
@@ -113,6 +115,29 @@ def test_search_of_sessions_with_few_distinct_trials(reaches):
     best = find_candidates(copies, 2 * copies, n_starts=6)[0]
     assert best.residual < 1e-6
     assert best.map.scale == pytest.approx(0.5)
+
+
+def test_search_finds_what_noise_of_trials_hides(reaches):
+    # noise of each bin with more than the variance of the trials
+    B, order = rotated_copy(reaches, 1.1)
+    noisy = reaches + 1.1 * reaches.std() * np.random.default_rng(1).normal(
+        size=reaches.shape
+    )
+    best = find_candidates(noisy, B, n_starts=60)[0]
+    error = np.mean((best.map(rotated_copy(reaches, 0.0)[0]) - reaches[order]) ** 2)
+    assert error / reaches.var() < 0.15
+
+
+def test_a_guess_is_one_more_start_without_preference(reaches):
+    B, order = rotated_copy(reaches, 0.1)
+    alone = find_candidates(reaches, B, n_starts=1)
+    right = find_candidates(reaches, B, n_starts=1, guess=reaches[order])
+    wrong = find_candidates(reaches, B, n_starts=1, guess=reaches)
+    assert len(right) == len(wrong) == len(alone) + 3
+    assert np.mean(nearest(reaches, right[0], B) == order) == 1.0
+    assert not any(c.followed for c in right)
+    best = find_candidates(reaches, B, n_starts=30, guess=reaches)[0]
+    assert np.mean(nearest(reaches, best, B) == order) == 1.0
 
 
 def test_search_reports_its_progress(reaches):

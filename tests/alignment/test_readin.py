@@ -107,7 +107,9 @@ def test_fit_readin_shrinks_towards_its_anchor():
 def turned():
     """Two recordings of one state by other neurons, without noise."""
     rng = np.random.default_rng(0)
-    latents = rng.standard_normal((30, 8, 3)) * [3.0, 2.0, 1.0]
+    # trials differ in five modes, as movements do in few
+    modes = rng.standard_normal((5, 8, 3)) * [3.0, 2.0, 1.0]
+    latents = np.tensordot(rng.standard_normal((30, 5)), modes, 1)
     loadings = [ortho_group.rvs(9, random_state=k)[:3] for k in (1, 2)]
     source, target = latents @ loadings[0], 2.0 * latents @ loadings[1] + 0.3
     readin = rng.standard_normal((4, 9)), rng.standard_normal(4)

@@ -7,6 +7,7 @@ from scipy.stats import ortho_group
 from skerdiff.utils._similarity import (
     SimilarityMap,
     assign_trials,
+    denoise_trials,
     fit_similarity,
     principal_coordinates,
     relative_residual,
@@ -132,6 +133,35 @@ def test_residual_of_trials_that_are_all_the_same_is_infinite(n):
     # also where rounding leaves a spread of 1e-34: the mean of six equal numbers
     A = np.random.default_rng(0).standard_normal((30, 5, 3))
     assert relative_residual(A, np.repeat(A[:1], n, axis=0)) == np.inf
+
+
+@pytest.mark.parametrize("n_trials", [7, 60])  # both solvers
+def test_denoising_keeps_what_differs_by_a_similarity_map_so(n_trials):
+    Z = np.random.default_rng(0).standard_normal((n_trials, 5, 3))
+    before = Z.copy()
+    map_ = SimilarityMap(3.0, rotation(3, True), np.array([1.0, -2.0, 0.5]))
+    np.testing.assert_allclose(denoise_trials(map_(Z)), map_(denoise_trials(Z)))
+    np.testing.assert_array_equal(Z, before)
+
+
+def test_denoising_leaves_trials_that_differ_in_few_modes_as_they_were():
+    rng = np.random.default_rng(0)
+    modes = rng.standard_normal((8, 5, 3))
+    Z = 4.0 + np.tensordot(rng.standard_normal((30, 8)), modes, 1)
+    np.testing.assert_allclose(denoise_trials(Z), Z)
+    rank = np.linalg.matrix_rank(denoise_trials(Z, 3).reshape(30, -1) - Z[0].mean())
+    assert rank <= 4
+    noise = rng.standard_normal(Z.shape)
+    error = denoise_trials(Z + noise) - Z
+    # of the noise no more than the modes can hold is left
+    assert np.sum(error**2) < 0.75 * np.sum(noise**2)
+
+
+@pytest.mark.parametrize("n_trials, rank", [(1, 0), (2, 1), (3, 1), (6, 3), (20, 8)])
+def test_denoising_keeps_at_most_half_as_many_modes_as_trials(n_trials, rank):
+    Z = denoise_trials(np.random.default_rng(0).standard_normal((n_trials, 5, 3)))
+    assert Z.shape == (n_trials, 5, 3)
+    assert np.linalg.matrix_rank((Z - Z.mean(0)).reshape(n_trials, -1)) == rank
 
 
 def test_principal_coordinates_keep_distances():
