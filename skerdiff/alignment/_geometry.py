@@ -1,12 +1,12 @@
 """Geometry warm start: which trial resembles which, up to a similarity map.
 
 The neural state of a session is known up to the unknown sampling of neurons. What two
-days share is the geometry of their trials in a low-dimensional space. The search below
-alternates a similarity map (rotation, scale and shift; nothing more flexible) with an
-optimal-transport assignment of trials, from many random starts, first between a few
-landmarks of each session, then between trials. It does so both ways, for either session
-may hold movements that the other lacks, and keeps the candidate whose aligned trials
-lie nearest to the other session's.
+days share is the geometry of their trials in a low-dimensional space, once the noise of
+single trials is out of the way. The search below alternates a similarity map (rotation,
+scale and shift; nothing more flexible) with an optimal-transport assignment of trials,
+from many random starts, first between a few landmarks of each session, then between
+trials. It does so both ways, for either session may hold movements that the other
+lacks, and keeps the candidate whose aligned trials lie nearest to the other session's.
 """
 
 # Authors: The skerdiff developers
@@ -22,6 +22,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ..utils._random import derive_seed, numpy_generator
 from ..utils._similarity import (
+    N_MODES,
     SimilarityMap,
     assign_trials,
     denoise_trials,
@@ -91,6 +92,7 @@ def find_candidates(
     n_starts=200,
     n_rounds=20,
     max_trials=_MAX_TRIALS,
+    n_modes=N_MODES,
     seed=0,
     known=None,
     guess=None,
@@ -98,7 +100,7 @@ def find_candidates(
 ):
     """Search for alignments of two sessions from many starts, both ways.
 
-    Trials are compared by the leading modes in which they differ, see `denoise_trials`.
+    Trials are compared by the leading modes in which they differ.
 
     Parameters
     ----------
@@ -110,6 +112,8 @@ def find_candidates(
         Most rounds of map and assignment on trials.
     max_trials : int, default=256
         Trials of a session in the search; of longer sessions a random subset.
+    n_modes : int, default=8
+        Modes by which trials are compared, see `denoise_trials`.
     seed : int, default=0
         Seed of starts and subsets.
     known : ndarray of shape (n_B, n_bins, d) or None
@@ -128,7 +132,7 @@ def find_candidates(
         `known` comes first unless its residual exceeds the best by more than what few
         trials can tell apart, a share of half over the root of their number.
     """
-    A, B = denoise_trials(A), denoise_trials(B)
+    A, B = denoise_trials(A, n_modes), denoise_trials(B, n_modes)
     rng = numpy_generator(derive_seed(seed, "geometry"))
     a, b = (np.sort(rng.permutation(len(Z))[:max_trials]) for Z in (A, B))
     A, B = A[a], B[b]
@@ -146,11 +150,11 @@ def find_candidates(
         if map_.scale > 0:
             found.append(Candidate(map_.inverse(), residual, "source"))
     if guess is not None:
-        found += _refine_all(A, B, denoise_trials(guess)[b])
+        found += _refine_all(A, B, denoise_trials(guess, n_modes)[b])
     found.sort(key=_order)
     if known is None:
         return found
-    near = _refine_all(A, B, denoise_trials(known)[b])
+    near = _refine_all(A, B, denoise_trials(known, n_modes)[b])
     near = replace(min(near, key=_order), followed=True)
     if near.residual <= (1 + _FOLLOW / np.sqrt(len(B))) * _order(found[0]):
         return [near, *found]

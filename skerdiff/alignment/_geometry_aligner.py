@@ -16,14 +16,17 @@ class GeometryAligner(BaseAligner):
     """Align sessions by the geometry of whole trials, in closed form.
 
     The warm start of `ERDiffAligner` without its gradient steps. In the principal
-    coordinates of each session, a similarity map (rotation, scale and shift) alternates
-    with an optimal-transport assignment of trials: from many random starts between
-    cluster means of each session, then from the best of them between trials, seeking
-    the target's trials in the source and the source's in the target. The map with the
-    lowest relative residual is kept, with a handicap of a twentieth for the latter way.
-    The source partners of target trials, by unbalanced optimal transport, say what
-    their read-in activations should be; a ridge regression of these on the target's
-    neurons, shrunk towards what the map alone gives, is the new read-in.
+    coordinates of each session, and in the eight leading modes by which its trials
+    differ, a similarity map (rotation, scale and shift) alternates with an
+    optimal-transport assignment of trials: from many random starts between cluster
+    means of each session, then from the best of them between trials, seeking the
+    target's trials in the source and the source's in the target. Where a session has as
+    many neurons as the source, what the source's axes make of it, electrode by
+    electrode, is one more start. The map with the lowest relative residual is kept,
+    with a handicap of a twentieth for the latter way. The source partners of target
+    trials, by unbalanced optimal transport, say what their read-in activations should
+    be; a ridge regression of these on the target's neurons, shrunk towards what the map
+    alone gives, is the new read-in.
 
     Parameters
     ----------

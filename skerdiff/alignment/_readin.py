@@ -18,6 +18,7 @@ import ot
 from scipy.special import softmax
 
 from ..utils._similarity import (
+    N_MODES,
     SimilarityMap,
     denoise_trials,
     mean_spread,
@@ -60,6 +61,7 @@ def geometric_readin(
     entropy=_ENTROPY,
     mass_penalty=_MASS_PENALTY,
     trust=np.square,
+    n_modes=N_MODES,
 ):
     """Read-in of a session whose alignment to the source is known.
 
@@ -80,6 +82,8 @@ def geometric_readin(
         See `find_partners`.
     trust : callable
         Coverage to the regression's share of the read-in; by default its square.
+    n_modes : int, default=8
+        Modes by which trials are compared, see `denoise_trials`.
 
     Returns
     -------
@@ -89,8 +93,8 @@ def geometric_readin(
         ``coverage`` and ``variance_carried``, see the functions of these names.
     """
     # by how trials differ in the main, as in the search
-    main = denoise_trials(coordinates)
-    distances = squared_distances(main, denoise_trials(rigid(features)))
+    main = denoise_trials(coordinates, n_modes)
+    distances = squared_distances(main, denoise_trials(rigid(features), n_modes))
     anchor = rigid_readin(rigid, coordinates, activations)
     if known is not None:
         of_known, of_map = (

@@ -7,8 +7,8 @@ import numpy as np
 
 from ..metrics import bits_per_spike
 
-THIN_MARGIN = 0.02  # below, another alignment fits nearly as well
-LITTLE_VARIANCE = 0.2  # below, target trials resemble all source trials alike
+THIN_MARGIN = 0.03  # below, another alignment fits nearly as well
+LITTLE_VARIANCE = 0.3  # below, target trials resemble all source trials alike
 _N_FOLDS = 5
 _FLOOR = 0.1  # of its mean rate, the least that is predicted of a neuron
 

@@ -30,6 +30,9 @@ VARIANTS = {
     "trust by coverage": {"trust": np.positive},  # in place of its square
     "regression alone": {"trust": np.ones_like},
     "map alone": {"trust": np.zeros_like},
+    "5 modes": {"n_modes": 5},  # these with a search of their own
+    "12 modes": {"n_modes": 12},
+    "half as many modes as trials": {"n_modes": 10**6},
 }
 
 
@@ -56,8 +59,11 @@ def compare_constants(split, seed=0, memory=None):
     pool = search_pool(split, seed, memory)
 
     def decode(handicap=HANDICAP, **constants):
+        found = pool.candidates
+        if "n_modes" in constants:
+            found = pool.search(seed, n_modes=constants["n_modes"])
         best = min(
-            pool.candidates,
+            found,
             key=lambda c: c.residual * (handicap if c.nested == "source" else 1.0),
         )
         readin, quality = geometric_readin(

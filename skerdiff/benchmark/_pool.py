@@ -27,7 +27,7 @@ class Pool:
     features: np.ndarray  # (n_trials, n_bins, n_neurons), of the adapted trials
     axes: tuple  # mean (n_neurons,) and principal axes (n_neurons, d) of these
     target: np.ndarray  # (n_trials, n_bins, d), their principal coordinates
-    candidates: list
+    candidates: list  # best first
 
     @property
     def coordinates(self):
@@ -38,6 +38,13 @@ class Pool:
     def activations(self):
         """Read-in activations of the source, (n_source_trials, n_bins, n_readin)."""
         return self.aligner._activations
+
+    def search(self, seed=0, **settings):
+        """Search for alignments; settings are those of `find_candidates`."""
+        guess = by_column(self.features, self.aligner._axes)
+        return find_candidates(
+            self.coordinates, self.target, seed=seed, guess=guess, **settings
+        )
 
     def rigid(self, candidate):
         """Map of features to source coordinates by a candidate."""
@@ -75,10 +82,6 @@ def search_pool(split, seed=0, memory=None):
     features = aligner.latent_model_.features(split.train[0])
     mean, axes = principal_axes(features, aligner._coordinates.shape[2])
     target = features @ axes - mean @ axes
-    candidates = find_candidates(
-        aligner._coordinates,
-        target,
-        seed=seed,
-        guess=by_column(features, aligner._axes),
-    )
-    return Pool(split, aligner, decoder, features, (mean, axes), target, candidates)
+    pool = Pool(split, aligner, decoder, features, (mean, axes), target, [])
+    pool.candidates = pool.search(seed)
+    return pool
