@@ -10,6 +10,7 @@ from ._methods import SOURCE_START
 from ._over_settings import (
     constants_table,
     parts_table,
+    share_table,
     thresholds_table,
     warnings_table,
 )
@@ -53,7 +54,7 @@ def tables_of(experiment, lines):
     if kind == "constants":
         over = constants_table, thresholds_table
     elif kind == "decoding" and len(settings) > 1:
-        over = parts_table, warnings_table
+        over = share_table, parts_table, warnings_table
     if kind in KINDS:
         for name, title, mine in parts_of(experiment, lines):
             found += KINDS[kind](name, title, mine)

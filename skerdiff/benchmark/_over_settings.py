@@ -8,12 +8,62 @@ from sklearn.metrics import roc_auc_score
 
 from ..alignment._report import LITTLE_VARIANCE, THIN_MARGIN
 from ._constants import CHOSEN, VARIANTS
-from ._tables import Table, difference, group, reference_of, seeds_note
+from ._tables import Table, by_seed, difference, group, reference_of, seeds_note
 
 FAILED = 0.5  # times the oracle's R2; below it an alignment has failed
 FLOOR = -1.0  # R2 below counts as this in means over settings
 BEST = 10.0  # confidence above counts as this
 THRESHOLDS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)  # tried, in multiples of those in use
+
+
+def share_table(name, title, lines):
+    """Lay out the reference's R2 as a share of the oracle's, by setting and data.
+
+    Parameters
+    ----------
+    name, title : str
+        Of the experiment.
+    lines : list of dict
+        Its results.
+
+    Returns
+    -------
+    table : Table
+        One row per setting, structureless data apart, and one column per pair of
+        sessions; without rows if there is no oracle.
+    """
+    reference = reference_of(lines)
+    data = list(group(lines, "data"))
+    found = group(lines, "setting", "data", "method")
+    rows = []
+    for setting, mine in group(lines, "setting").items():
+        if mine[0]["setting"].get("permuted"):
+            continue
+        row = [setting]
+        for d in data:
+            own, best = (
+                by_seed(found.get((setting, d, m), []), "r2")
+                for m in (reference, "oracle")
+            )
+            seeds = own.keys() & best.keys()
+            if not seeds:
+                row.append("")
+                continue
+            mean = np.mean([own[k] for k in seeds]) / np.mean([best[k] for k in seeds])
+            worst = min(own[k] / best[k] for k in seeds)
+            failed = sum(own[k] < FAILED * best[k] for k in seeds)
+            row.append(
+                f"{mean:.2f} [{worst:.2f}]" + (f", {failed} failed" * (failed > 0))
+            )
+        if any(row[1:]):
+            rows.append(row)
+    notes = [
+        f"Mean R2 of {reference} over the mean R2 of the oracle, which learned from as "
+        "many target trials with labels; in brackets the smallest share of a seed. "
+        f"Failed are seeds with less than {FAILED:g} of the oracle's.",
+    ]
+    header = ["setting", *data]
+    return Table(f"{name}-shares", f"{title}: share of the oracle", header, rows, notes)
 
 
 def parts_table(name, title, lines):

@@ -113,7 +113,8 @@ def test_several_settings_make_a_table_of_settings_by_methods():
     for one in lines[-3:]:
         one["result"]["r2_absent"] = 0.25
     tables = tables_of("one", lines)
-    assert [t.name for t in tables] == ["one-mihi", "one-mihi-absent", "one-parts"]
+    names = ["one-mihi", "one-mihi-absent", "one-shares", "one-parts"]
+    assert [t.name for t in tables] == names
     assert [r[0] for r in tables[0].rows] == ["balanced", "few"]
     assert tables[0].header == ["setting", *METHODS]
     assert tables[1].rows[0][-1].startswith("0.25")
@@ -197,6 +198,19 @@ def test_what_a_method_adds_is_paired_and_averaged_over_data():
     assert few[1:] == ["-1.000", "+0.000 [+0.000, +0.000]"]
     assert everything[:2] == ["all settings", "-0.200"]
     assert everything[2].startswith("+0.020")
+
+
+def test_shares_of_the_oracle_are_of_means_and_of_the_worst_seed():
+    lines = []
+    for setting in ({"name": "balanced"}, {"name": "nothing", "permuted": True}):
+        for seed, (own, best) in enumerate([(0.9, 0.9), (0.3, 0.6), (0.1, 0.5)]):
+            for method, r2 in (("geometry only", own), ("oracle", best)):
+                cell = {"setting": setting, "seed": seed, "method": method}
+                lines.append(line(result={"r2": r2}, **cell))
+    extra = {"setting": {"name": "few"}, "seed": 0, "method": "geometry only"}
+    lines.append(line(result={"r2": 0.7}, **extra))  # without an oracle
+    table = next(t for t in tables_of("one", lines) if t.name == "one-shares")
+    assert table.rows == [["balanced", "0.65 [0.20], 1 failed"]]
 
 
 def test_warnings_are_held_against_failures():
