@@ -37,6 +37,7 @@ TRIALS = {
     "source_skew": (bool, False, True),
     "bins_after_onset": (int, 2, 10**5),
     "halves": (bool, False, True),
+    "spikes_kept": (float, 1e-3, 1),
     "permuted": (bool, False, True),
 }
 SETTING = TRIALS | MODEL | SIMULATION
@@ -213,7 +214,8 @@ def make_split(data, seed=0, setting=None, train_share=TRAIN_SHARE):
         ``source_skew``, three neighbouring directions full, the rest a quarter;
         ``bins_after_onset``, how many bins from the onset of the movement on;
         ``halves``, disjoint halves of the source session, trials and neurons, in place
-        of the two sessions; ``permuted``, the adapted trials' counts permuted over
+        of the two sessions; ``spikes_kept``, the probability with which each spike of
+        both sessions is kept; ``permuted``, the adapted trials' counts permuted over
         trials, for each neuron and bin apart, which leaves nothing to align. Other keys
         are left alone.
     train_share : float, default=0.8
@@ -240,6 +242,8 @@ def make_split(data, seed=0, setting=None, train_share=TRAIN_SHARE):
         sides.append([trials[name], y[mine], towards])
     if setting.get("halves"):
         sides = _halves(sides[0], seed)
+    if "spikes_kept" in setting:
+        sides = _thin(sides, setting["spikes_kept"], seed)
     source, target = sides
     n_bins = setting.get("bins_after_onset")
     if n_bins is not None:
@@ -294,6 +298,20 @@ def _halves(side, seed):
     for rows, columns in zip(np.array_split(rng.permutation(len(X)), 2), neurons):
         towards = None if direction is None else direction[rows]
         found.append([X[rows][:, :, np.sort(columns)], y[rows], towards])
+    return found
+
+
+def _thin(sides, kept, seed):
+    """Both sessions with so many of their spikes, drawn at random."""
+    rng = numpy_generator(derive_seed(seed, "spikes kept"))
+    found = []
+    for X, *rest in sides:
+        if (X < 0).any() or (X != np.round(X)).any():
+            raise ConfigurationError(
+                "spikes_kept needs whole counts, which these data are not: they hold "
+                f"{X.flat[np.argmax((X < 0) | (X != np.round(X)))]:.3g}."
+            )
+        found.append([rng.binomial(X.astype(int), kept).astype(float), *rest])
     return found
 
 

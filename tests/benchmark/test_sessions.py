@@ -105,6 +105,20 @@ def test_permuted_trials_keep_their_counts_but_not_their_order(data):
     np.testing.assert_array_equal(whole.test[0], split.test[0])
 
 
+def test_spikes_are_kept_at_random(data):
+    whole, split = make_split(data), make_split(data, 0, {"spikes_kept": 0.25})
+    for part in ("source", "train", "test"):
+        X, thinned = getattr(whole, part)[0], getattr(split, part)[0]
+        assert (thinned <= X).all() and (thinned == np.round(thinned)).all()
+        assert thinned.sum() / X.sum() == pytest.approx(0.25, rel=0.02)
+        np.testing.assert_array_equal(getattr(whole, part)[1], getattr(split, part)[1])
+    again = make_split(data, 0, {"spikes_kept": 0.25})
+    np.testing.assert_array_equal(again.train[0], split.train[0])
+    rates = Bunch(**(data | {"trials": data.trials.map(lambda A: A / 3)}))
+    with pytest.raises(ConfigurationError, match="whole counts.* they hold 0.333"):
+        make_split(rates, 0, {"spikes_kept": 0.25})
+
+
 def test_halves_share_neither_trials_nor_neurons(data):
     X = data.trials["day0"]
     marked = data.trials.map(
