@@ -38,7 +38,7 @@ _N_LANDMARKS = 32, 16  # of the session that is searched in, and of the other
 _LANDMARK_ROUNDS = 12
 _TRIAL_ROUNDS = 4  # for every landmark alignment, before the better half goes on
 _N_REFINED = 12  # landmark alignments that are refined on trials
-_FOLLOW = 0.75  # over the root of trials: excess residual of what is followed
+_FOLLOW = 0.5  # over the root of trials: excess residual of what is followed
 HANDICAP = 1.05  # of source trials sought in the target
 _SAME = 0.1  # of the spread: landmark alignments nearer than that are one
 
@@ -130,7 +130,7 @@ def find_candidates(
         Sorted by relative residual, best first. Source trials sought in the target
         count only if they fit better by a twentieth. A candidate that was reached from
         `known` comes first unless its residual exceeds the best by more than what few
-        trials can tell apart, a share of 0.75 over the root of their number.
+        trials can tell apart, a share of half over the root of their number.
     """
     A, B = denoise_trials(A, n_modes), denoise_trials(B, n_modes)
     rng = numpy_generator(derive_seed(seed, "geometry"))
@@ -231,9 +231,10 @@ def _landmarks(Z, k, rng):
 def distinct_alignments(candidates, B, distinct=0.75):
     """Best candidate of each alignment, without its variants.
 
-    Variants of one alignment differ, in the mean squared distance of their aligned
-    trials, by up to half the spread of those trials; other alignments by more than all
-    of it (seen on both recordings). `distinct` lies between; it chooses nothing.
+    Variants of one alignment mostly differ, in the mean squared distance of their
+    aligned trials, by up to half the spread of those trials; other alignments mostly by
+    more than all of it (seen on both recordings, where one in ten candidates lies
+    between). It chooses nothing.
 
     Parameters
     ----------

@@ -122,7 +122,7 @@ def doubts(report):
     if report["variance_carried"] < LITTLE_VARIANCE:
         reasons.append(
             "the source trials that its trials resemble hardly differ (they carry "
-            f"{report['variance_carried']:.2f} of the source's variance, below "
+            f"{report['variance_carried']:.3f} of the source's variance, below "
             f"{LITTLE_VARIANCE})"
         )
     return reasons

@@ -1,8 +1,9 @@
-"""What the geometry's constants do: one at a time, on one pool of candidates.
+"""What the geometry's constants do, one at a time.
 
 The entropy and the mass penalty of partners, the handicap of source trials that are
-sought in the target, and how far the regression is trusted. None is a parameter of an
-aligner, so each must do everywhere.
+sought in the target, and how far the regression is trusted, on one pool of candidates;
+and by how many modes trials are compared, each with a search of its own. None is a
+parameter of an aligner, so each must do everywhere.
 """
 
 # Authors: The skerdiff developers

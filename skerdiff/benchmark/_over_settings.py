@@ -45,7 +45,9 @@ def share_table(name, title, lines):
                 by_seed(found.get((setting, d, m), []), "r2")
                 for m in (reference, "oracle")
             )
-            seeds = own.keys() & best.keys()
+            # an oracle that decodes nothing is no measure
+            seeds = {k for k in own.keys() & best.keys() if best[k] > 0}
+            own = {k: max(own[k], FLOOR) for k in seeds}
             if not seeds:
                 row.append("")
                 continue
@@ -59,8 +61,9 @@ def share_table(name, title, lines):
             rows.append(row)
     notes = [
         f"Mean R2 of {reference} over the mean R2 of the oracle, which learned from as "
-        "many target trials with labels; in brackets the smallest share of a seed. "
-        f"Failed are seeds with less than {FAILED:g} of the oracle's.",
+        "many target trials with labels; in brackets the smallest share of a seed. R2 "
+        f"below {FLOOR:g} counts as {FLOOR:g}; seeds whose oracle's is not above 0 are "
+        f"left out. Failed are seeds with less than {FAILED:g} of the oracle's.",
     ]
     header = ["setting", *data]
     return Table(f"{name}-shares", f"{title}: share of the oracle", header, rows, notes)

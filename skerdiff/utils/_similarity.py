@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import ot
+from scipy.linalg import eigh
 from sklearn.decomposition import PCA
 
 N_MODES = 8  # in which trials of a session are taken to differ
@@ -50,9 +51,9 @@ def principal_axes(features, n_components):
     """
     rows = features.reshape(-1, features.shape[2])
     d = min(n_components, *rows.shape)
-    solver = _solver(rows)
+    wide = len(rows) <= rows.shape[1]
     # only the solver for wide data would overwrite them
-    pca = PCA(d, svd_solver=solver, copy=solver == "full").fit(rows)
+    pca = PCA(d, svd_solver="full" if wide else "covariance_eigh", copy=wide).fit(rows)
     return pca.mean_, np.pad(pca.components_.T, ((0, 0), (0, n_components - d)))
 
 
@@ -83,17 +84,18 @@ def denoise_trials(Z, n_modes=N_MODES):
     Z : ndarray of shape (n_trials, n_bins, d)
         The trials' mean plus what the modes have of each. A single trial is as it was.
     """
-    rows = Z.reshape(len(Z), -1)
-    k = min(n_modes, len(Z) // 2, rows.shape[1])
+    mean = Z.mean(0)
+    rows = (Z - mean).reshape(len(Z), -1)
+    n, size = rows.shape
+    k = min(n_modes, n // 2, size)
     if k == 0:
         return Z
-    pca = PCA(k, svd_solver=_solver(rows))
-    return pca.inverse_transform(pca.fit_transform(rows)).reshape(Z.shape)
-
-
-def _solver(rows):
-    """Solver of the principal components of rows that is exact and cheap."""
-    return "full" if len(rows) <= rows.shape[1] else "covariance_eigh"
+    # the smaller of both products has all of the leading modes
+    wide = n <= size
+    product = rows @ rows.T if wide else rows.T @ rows
+    modes = eigh(product, subset_by_index=[len(product) - k, len(product) - 1])[1]
+    rows = modes @ (modes.T @ rows) if wide else rows @ modes @ modes.T
+    return mean + rows.reshape(Z.shape)
 
 
 def squared_distances(A, B):

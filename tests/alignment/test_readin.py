@@ -151,6 +151,28 @@ def test_geometric_readin_holds_for_movements_that_were_not_adapted_to(turned):
     np.testing.assert_allclose(found, activations[rest], atol=1e-4)
 
 
+def test_partners_are_found_by_what_trials_differ_in_in_the_main():
+    # trials differ in three modes, and in noise of a quarter of their variance
+    rng = np.random.default_rng(0)
+    modes = rng.standard_normal((3, 12, 3))
+    A = np.tensordot(rng.standard_normal((100, 3)), modes, 1)
+    activations = A @ rng.standard_normal((3, 4))
+    noise = 0.5 * A.std() * rng.standard_normal((2, *A.shape))
+    rigid = RigidMap(np.zeros(3), np.eye(3), SimilarityMap(1.0, np.eye(3), np.zeros(3)))
+    errors = []
+    for n_modes in (8, 50):
+        (weights, bias), _ = geometric_readin(
+            A + noise[0],
+            rigid,
+            A + noise[1],
+            activations,
+            trust=np.ones_like,
+            n_modes=n_modes,
+        )
+        errors.append(np.mean((A @ weights.T + bias - activations) ** 2))
+    assert errors[0] < 0.8 * errors[1]
+
+
 def test_the_readin_of_another_day_counts_while_it_reads_the_trials(turned):
     source, target, (W, b), A, map_ = turned
     activations = source @ W.T + b

@@ -189,10 +189,22 @@ def test_a_few_trials_suffice_after_yesterday(yesterday, drifting):
     whole = decoder.score(yesterday.transform(later[0], session="day1"), y[1])
     for k in (1, 2):
         name = f"day{k + 1}"
-        yesterday.adapt(later[k][:6], session=name, start="previous")
+        yesterday.adapt(later[k][:8], session=name, start="previous")
         found = yesterday.transform(later[k], session=name)
         assert yesterday.alignment_report_[name]["followed_start"]
         assert decoder.score(found, y[1]) > whole - 0.15
+
+
+def test_a_start_of_other_neurons_does_no_harm(yesterday, drifting):
+    source, later, y = drifting
+    yesterday = yesterday()
+    decoder = PerBinRegressor(Ridge())
+    decoder.fit(yesterday.transform(source, session="source"), y[0])
+    rng = np.random.default_rng(0)
+    for _draw in range(3):
+        X = later[1][:, :, rng.permutation(later[1].shape[2])]
+        yesterday.adapt(X[:40], session="other", start="day1")
+        assert decoder.score(yesterday.transform(X, session="other"), y[1]) > 0.75
 
 
 def test_each_of_several_days_starts_from_the_one_before(yesterday, drifting):

@@ -202,15 +202,17 @@ def test_what_a_method_adds_is_paired_and_averaged_over_data():
 
 def test_shares_of_the_oracle_are_of_means_and_of_the_worst_seed():
     lines = []
+    runs = [(0.9, 0.9), (0.3, 0.6), (-9.0, 0.5), (0.1, -0.2)]
     for setting in ({"name": "balanced"}, {"name": "nothing", "permuted": True}):
-        for seed, (own, best) in enumerate([(0.9, 0.9), (0.3, 0.6), (0.1, 0.5)]):
+        for seed, (own, best) in enumerate(runs):
             for method, r2 in (("geometry only", own), ("oracle", best)):
                 cell = {"setting": setting, "seed": seed, "method": method}
                 lines.append(line(result={"r2": r2}, **cell))
     extra = {"setting": {"name": "few"}, "seed": 0, "method": "geometry only"}
     lines.append(line(result={"r2": 0.7}, **extra))  # without an oracle
     table = next(t for t in tables_of("one", lines) if t.name == "one-shares")
-    assert table.rows == [["balanced", "0.65 [0.20], 1 failed"]]
+    # -9 counts as -1, and an oracle below zero not at all
+    assert table.rows == [["balanced", "0.10 [-2.00], 1 failed"]]
 
 
 def test_warnings_are_held_against_failures():

@@ -157,6 +157,13 @@ def test_denoising_leaves_trials_that_differ_in_few_modes_as_they_were():
     assert np.sum(error**2) < 0.75 * np.sum(noise**2)
 
 
+@pytest.mark.parametrize("n_trials", [4, 40])
+def test_denoising_of_trials_that_are_all_the_same(n_trials):
+    Z = np.repeat(np.random.default_rng(0).standard_normal((1, 5, 3)), n_trials, axis=0)
+    np.testing.assert_allclose(denoise_trials(Z), Z)
+    np.testing.assert_array_equal(denoise_trials(0 * Z), 0)
+
+
 @pytest.mark.parametrize("n_trials, rank", [(1, 0), (2, 1), (3, 1), (6, 3), (20, 8)])
 def test_denoising_keeps_at_most_half_as_many_modes_as_trials(n_trials, rank):
     Z = denoise_trials(np.random.default_rng(0).standard_normal((n_trials, 5, 3)))
