@@ -54,8 +54,8 @@ class GeometryAligner(BaseAligner):
 
     - ``residual``: mean squared distance of the aligned trials to their nearest source
       trials over their own spread, in the leading modes, lower is better, or the same
-      of source trials that were sought in the target; and ``residuals``, those of all alignments found that
-      are not variants of each other, in the order of preference;
+      of source trials that were sought in the target; and ``residuals``, those of all
+      alignments found that are not variants of each other, in the order of preference;
     - ``margin``: by how much, relatively, the residual of the second exceeds that of
       the first. Only what the search found can be compared, so that it means little
       after few starts. There is none where a start was followed;
