@@ -17,7 +17,7 @@ from ..exceptions import AmbiguousAlignmentWarning
 from ..latent import SequentialVAE
 from ..trials import Trials
 from ..utils._random import derive_seed, draw_seed
-from ..utils._similarity import principal_axes
+from ..utils._similarity import principal_axes, project
 from ..utils._torch import resolve_device
 from ..utils._training import progress_bar
 from ..utils._warnings import warn_caller
@@ -25,7 +25,7 @@ from ._cache import fit_model, run_once
 from ._report import describe, doubts
 from ._scoring import MIN_TRIALS, ScoringMixin
 from ._sessions import SessionsMixin
-from ._start import Session, by_column, start_session
+from ._start import Session, start_session
 
 GEOMETRY_DIMS = 8  # principal axes in which trials are compared
 N_STARTS = 200  # of the search, of aligners that have no such parameter
@@ -125,7 +125,7 @@ class BaseAligner(
     def _learn_source(self, features, latents=None):
         self._features = features
         self._axes = principal_axes(features, min(GEOMETRY_DIMS, features.shape[2]))
-        self._coordinates = by_column(features, self._axes)
+        self._coordinates = project(features, *self._axes)
         self._activations = self.latent_model_.activations(features)
         self._latents = (
             self.latent_model_.encode(features) if latents is None else latents

@@ -22,6 +22,7 @@ from ..utils._similarity import (
     SimilarityMap,
     denoise_trials,
     mean_spread,
+    project,
     relative_residual,
     squared_distances,
 )
@@ -48,7 +49,7 @@ class RigidMap:
 
     def __call__(self, features):
         """Map features (n_trials, n_bins, n_neurons)."""
-        return self.map(features @ self.axes - self.mean @ self.axes)
+        return self.map(project(features, self.mean, self.axes))
 
 
 def geometric_readin(

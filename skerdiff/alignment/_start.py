@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..utils._random import derive_seed, numpy_generator
-from ..utils._similarity import principal_axes
+from ..utils._similarity import principal_axes, project
 from ..utils._torch import as_tensor, limit_threads
 from ._geometry import distinct_alignments, find_candidates, margin
 from ._readin import RigidMap, geometric_readin
@@ -33,7 +33,7 @@ def by_column(features, axes):
     """
     if axes is None or features.shape[2] != len(axes[0]):
         return None
-    return features @ axes[1] - axes[0] @ axes[1]
+    return project(features, *axes)
 
 
 @dataclass
@@ -141,7 +141,7 @@ def start_session(
         drawn = size * rng.standard_normal((len(weights), n_neurons))
         return Session((drawn, -drawn @ features.mean((0, 1))), {"init": init})
     mean, axes = principal_axes(features, coordinates.shape[2])
-    target = features @ axes - mean @ axes
+    target = project(features, mean, axes)
     candidates = find_candidates(
         coordinates,
         target,

@@ -14,7 +14,7 @@ from ..alignment._readin import RigidMap
 from ..alignment._start import by_column
 from ..decoding import PerBinRegressor
 from ..metrics import behaviour_r2_score
-from ..utils._similarity import principal_axes
+from ..utils._similarity import principal_axes, project
 
 
 @dataclass
@@ -81,7 +81,7 @@ def search_pool(split, seed=0, memory=None):
     decoder = PerBinRegressor(Ridge()).fit(aligner.fit_transform(X, y), y)
     features = aligner.latent_model_.features(split.train[0])
     mean, axes = principal_axes(features, aligner._coordinates.shape[2])
-    target = features @ axes - mean @ axes
+    target = project(features, mean, axes)
     pool = Pool(split, aligner, decoder, features, (mean, axes), target, [])
     pool.candidates = pool.search(seed)
     return pool

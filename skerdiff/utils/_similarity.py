@@ -57,10 +57,14 @@ def principal_axes(features, n_components):
     return pca.mean_, np.pad(pca.components_.T, ((0, 0), (0, n_components - d)))
 
 
+def project(features, mean, axes):
+    """Coordinates (n_trials, n_bins, d) on the axes that `principal_axes` gave."""
+    return features @ axes - mean @ axes
+
+
 def principal_coordinates(features, n_components):
     """Principal coordinates of bins, (n_trials, n_bins, n_components)."""
-    mean, axes = principal_axes(features, n_components)
-    return features @ axes - mean @ axes
+    return project(features, *principal_axes(features, n_components))
 
 
 def denoise_trials(Z, n_modes=N_MODES):
