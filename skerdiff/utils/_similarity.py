@@ -58,7 +58,7 @@ def principal_axes(features, n_components):
 
 
 def project(features, mean, axes):
-    """Coordinates (n_trials, n_bins, d) on the axes that `principal_axes` gave."""
+    """Project features onto principal axes: coordinates (n_trials, n_bins, d)."""
     return features @ axes - mean @ axes
 
 
