@@ -63,8 +63,8 @@ _SHARED = {
             Looks without improvement before stopping.
         held_out : float, default=0.2
             Share of the target trials that chooses the step: the one with the lowest
-            relative residual of these trials is kept, the start
-            included. No label is read.
+            relative residual of these trials is kept, if that is below the start's by
+            more than two standard errors; else the start is. No label is read.
         """,
     "adversary": """
         adversary_learning_rate : float, default=1e-3

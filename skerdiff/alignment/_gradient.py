@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..utils._random import derive_seed, numpy_generator, seeded_torch
-from ..utils._similarity import relative_residual
+from ..utils._similarity import relative_distances
 from ..utils._torch import as_tensor, limit_threads, resolve_device
 from ..utils._training import progress_bar
 from ._base import BaseAligner
@@ -127,7 +127,7 @@ class GradientAligner(BaseAligner):
                 z_source,
                 self._encoder(device),
                 objective,
-                lambda z: relative_residual(source, z.cpu().double().numpy()),
+                lambda z: relative_distances(source, z.cpu().double().numpy()),
                 max_steps=self.max_steps,
                 batch_size=self.batch_size,
                 learning_rate=self.learning_rate,

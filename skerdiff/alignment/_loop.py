@@ -5,11 +5,14 @@
 
 from copy import deepcopy
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..utils._random import derive_seed, make_generator
 from ._objective import Objective
+
+_CLEARLY = 2.0  # standard errors by which a kept state must be ahead of the start
 
 
 class ReadIn(nn.Module):
@@ -65,7 +68,9 @@ def adapt_readin(
 
     Every step draws a batch of each session, trains the adversaries, if there are any,
     and then the read-in together with the objective's own networks. The best state is
-    that of the lowest criterion on held-out target trials, the same for all methods.
+    that of the lowest criterion on held-out target trials, the same for all methods,
+    if its mean over these trials is below the start's by more than two standard errors
+    of the difference; else it is the start.
 
     Parameters
     ----------
@@ -82,8 +87,8 @@ def adapt_readin(
     objective : Objective
         What to minimise; changed in place like the read-in.
     criterion : callable
-        Maps the latents of the held-out trials, after the objective's `map`, to a
-        float, lower is better. It reads no labels.
+        Maps the latents of the held-out trials, after the objective's `map`, to an
+        ndarray of one number per trial, lower is better. It reads no labels.
     max_steps : int
         Most gradient steps.
     batch_size : int
@@ -106,7 +111,7 @@ def adapt_readin(
     losses : list of dict
         Named losses of every step.
     curve : list of tuple
-        Step and criterion at every look.
+        Step and mean criterion at every look.
     best : int
         The step that was kept.
 
@@ -131,12 +136,15 @@ def adapt_readin(
         objective.eval()
         with torch.no_grad():
             z = objective.map(encode(readin(held_out)))
-            value = float(criterion(z)) if torch.isfinite(z).all() else float("inf")
         objective.train()
-        return value
+        if not torch.isfinite(z).all():
+            return np.full(len(held_out), np.inf)
+        return criterion(z)
 
-    losses, curve, best = [], [(0, look())], 0
-    best_state = deepcopy(both.state_dict())
+    start = look()
+    losses, curve, best = [], [(0, float(start.mean()))], 0
+    start_state = best_state = deepcopy(both.state_dict())
+    values = start
     for step in range(1, max_steps + 1):
         batch = draw(source)
         z = encode(readin(draw(features)))
@@ -153,13 +161,25 @@ def adapt_readin(
         if progress is not None:
             progress(step)
         if step % check_every == 0 or step == max_steps:
-            curve.append((step, look()))
+            now = look()
+            curve.append((step, float(now.mean())))
             if curve[-1][1] < min(value for _, value in curve[:-1]):
-                best, best_state = step, deepcopy(both.state_dict())
+                best, best_state, values = step, deepcopy(both.state_dict()), now
             elif len(curve) - 1 - [s for s, _ in curve].index(best) >= patience:
                 break
+    if not _clearly_lower(values, start):
+        best, best_state = 0, start_state
     both.load_state_dict(best_state)
     return losses, curve, best
+
+
+def _clearly_lower(values, start):
+    """Whether values of trials are lower than those at the start, beyond chance."""
+    if np.isinf(start).any():
+        return np.isfinite(values).all()
+    gain = start - values
+    error = gain.std(ddof=1) / np.sqrt(len(gain))
+    return gain.mean() > _CLEARLY * error
 
 
 def _finite(loss):

@@ -148,12 +148,19 @@ def relative_residual(A, Z, masses=None):
     division keeps contraction from winning: maps that shrink all trials to one point
     are near to something, but spread over nothing.
     """
+    return float(np.average(relative_distances(A, Z, masses), weights=masses))
+
+
+def relative_distances(A, Z, masses=None):
+    """Squared distance of each trial of Z to the nearest of A, over the spread of Z.
+
+    All are infinite where the trials of Z do not differ.
+    """
     size = np.average(np.sum(Z**2, axis=(1, 2)), weights=masses)
     spread = mean_spread(Z, masses)
     if spread <= 1e-12 * size:
-        return np.inf
-    near = squared_distances(A, Z).min(0)
-    return float(np.average(near, weights=masses) / spread)
+        return np.full(len(Z), np.inf)
+    return squared_distances(A, Z).min(0) / spread
 
 
 def mean_spread(Z, masses=None):

@@ -159,7 +159,7 @@ def run_loop(kind):
         source,
         lambda activations: activations,
         objective,
-        lambda z: -next(looks),  # the last state is the one that is kept
+        lambda z: np.full(2, -next(looks)),  # the last state is the one that is kept
         max_steps=6,
         batch_size=5,
         learning_rate=0.01,

@@ -37,7 +37,11 @@ def size(z, generator=None):
     return (z**2).mean()
 
 
-def run(readin, objective, features=None, held_out=None, criterion=size, **kwargs):
+def sizes(z):
+    return (z**2).mean((1, 2)).numpy()
+
+
+def run(readin, objective, features=None, held_out=None, criterion=sizes, **kwargs):
     settings = {
         "max_steps": 40,
         "batch_size": 8,
@@ -120,6 +124,36 @@ def test_start_is_returned_when_training_trials_mislead():
     assert same_as_start(readin)
 
 
+@pytest.mark.parametrize("n_better, kept", [(5, True), (1, False)])
+def test_steps_are_kept_only_if_they_help_beyond_chance(n_better, kept):
+    # the mean falls either way, by the same on all trials or by a lot on one
+    gain = 4 * torch.arange(5).lt(n_better) / n_better
+    seen = []
+
+    def criterion(z):
+        seen.append(z)
+        return (10 - gain * (len(seen) > 1) + 0.01 * torch.arange(5)).numpy()
+
+    readin = make_readin()
+    curve, best = run(readin, size, criterion=criterion)
+    assert curve[1][1] == pytest.approx(curve[0][1] - 0.8)
+    assert best == (5 if kept else 0)
+    assert same_as_start(readin) is not kept
+
+
+def test_any_state_is_better_than_a_start_without_spread():
+    first = []
+
+    def criterion(z):
+        first.append(z)
+        return np.full(5, np.inf) if len(first) == 1 else sizes(z)
+
+    readin = make_readin()
+    curve, best = run(readin, size, criterion=criterion)
+    assert curve[0][1] == np.inf
+    assert best == min(curve, key=lambda look: look[1])[0]
+
+
 def test_objective_that_breaks_raises():
     with pytest.raises(ValueError, match="became nan.*learning_rate"):
         run(make_readin(), lambda z, g: size(z) * math.nan)
@@ -142,7 +176,7 @@ def test_latents_that_break_are_not_kept():
 @pytest.mark.parametrize("patience", [1, 3])
 def test_loop_stops_after_patience_looks(patience):
     readin = make_readin()
-    curve, best = run(readin, size, criterion=lambda z: 1.0, patience=patience)
+    curve, best = run(readin, size, criterion=lambda z: np.ones(5), patience=patience)
     assert best == 0
     assert [step for step, _ in curve] == list(range(0, 5 * patience + 1, 5))
 
@@ -152,7 +186,7 @@ def test_patience_counts_from_the_best_look():
     curve, best = run(
         make_readin(),
         size,
-        criterion=lambda z: next(looks),
+        criterion=lambda z: np.full(5, next(looks)),
         patience=2,
         max_steps=100,
     )
@@ -204,7 +238,7 @@ def test_batches_are_drawn_independently_and_without_held_out_trials():
         Watching(None),
         marked(0, 20, N_NEURONS),
         marked(100, 5, N_NEURONS),
-        lambda z: looks.append(marks(z)) or 1.0,
+        lambda z: looks.append(marks(z)) or np.ones(5),
         source=marked(0, 20, 1),
         patience=100,
     )
@@ -249,7 +283,7 @@ def test_adversary_and_method_each_train_their_own():
     steps = {"max_steps": 2, "check_every": 2}
     falling = iter([1.0, 0.0])
     steps |= {"learning_rate": 0.01, "adversary_learning_rate": 1e-3}
-    run(readin, duel, criterion=lambda z: next(falling), **steps)
+    run(readin, duel, criterion=lambda z: np.full(5, next(falling)), **steps)
     assert not same_as_start(readin)
     assert not torch.equal(duel.own.weight, start)
     # `losses` runs through the opponent too, but only `adversary` moves it: Adam takes
@@ -265,7 +299,7 @@ def test_best_state_holds_the_networks_too():
     def criterion(z):
         value = next(values)
         kept[value] = {k: v.clone() for k, v in duel.state_dict().items()}
-        return value
+        return np.full(5, value)
 
     rates = {"adversary_learning_rate": 1e-3}
     run(make_readin(), duel, criterion=criterion, max_steps=10, **rates)
