@@ -38,7 +38,7 @@ _N_LANDMARKS = 32, 16  # of the session that is searched in, and of the other
 _LANDMARK_ROUNDS = 12
 _TRIAL_ROUNDS = 4  # for every landmark alignment, before the better half goes on
 _N_REFINED = 12  # landmark alignments that are refined on trials
-_FOLLOW = 0.5  # over the root of trials: excess residual of what is followed
+_FOLLOW = 0.75  # over the root of trials: excess residual of what is followed
 HANDICAP = 1.05  # of source trials sought in the target
 _SAME = 0.1  # of the spread: landmark alignments nearer than that are one
 
@@ -266,8 +266,9 @@ def distinct_alignments(candidates, B, distinct=0.75):
 def margin(alignments):
     """Relative excess residual of the runner-up, ``residual_2 / residual_1 - 1``.
 
-    Near zero the choice between two different alignments is open. Infinite if there is
-    no runner-up, zero if nothing fits at all. The handicap of `find_candidates` counts.
+    Near zero the choice between two different alignments is open; below zero it is a
+    known one that was followed although another fits better. Infinite if there is no
+    runner-up, zero if nothing fits at all. The handicap of `find_candidates` counts.
     """
     if np.isinf(alignments[0].residual):
         return 0.0

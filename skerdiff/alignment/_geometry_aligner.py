@@ -58,12 +58,13 @@ class GeometryAligner(BaseAligner):
       alignments found that are not variants of each other, in the order of preference;
     - ``margin``: by how much, relatively, the residual of the second exceeds that of
       the first. Only what the search found can be compared, so that it means little
-      after few starts. There is none where a start was followed;
+      after few starts. Below zero a start was followed though another fits better;
     - ``variance_carried``: the share of the source's variance over trials that the
       partners of target trials have. Little is carried if the target has no structure,
       too few movements, or if the alignment is wrong;
-    - ``confidence``: the lesser of the last two, or the last alone, over their
-      thresholds; below 1 there is an `AmbiguousAlignmentWarning`;
+    - ``confidence``: the lesser of the last two over their thresholds; below 1 there is
+      an `AmbiguousAlignmentWarning`. Where a start was followed, any margin that is not
+      below zero will do;
     - ``coverage``: the share of the source's trials that target trials take up as
       partners; its square says how far the regression is trusted beside the map;
     - ``scale`` of the map, ``n_candidates``, ``n_trials``, ``n_neurons``,

@@ -84,18 +84,16 @@ def confidence(report):
     Parameters
     ----------
     report : dict
-        With ``variance_carried`` and, where there was a choice, ``margin``, see
-        `start_session`.
+        With ``margin`` and ``variance_carried``, see `start_session`.
 
     Returns
     -------
     confidence : float
-        The lesser of both over their thresholds: below 1 there is doubt.
+        The lesser of both over their thresholds: below 1 there is doubt. What is known
+        of a start that was followed is worth a thin margin.
     """
-    return min(
-        report.get("margin", np.inf) / THIN_MARGIN,
-        report["variance_carried"] / LITTLE_VARIANCE,
-    )
+    margin = report["margin"] + THIN_MARGIN * report.get("followed_start", False)
+    return min(margin / THIN_MARGIN, report["variance_carried"] / LITTLE_VARIANCE)
 
 
 def doubts(report):
@@ -114,7 +112,13 @@ def doubts(report):
     if report.get("confidence", 1.0) >= 1.0:
         return []
     reasons = []
-    if report.get("margin", np.inf) < THIN_MARGIN:
+    if report.get("followed_start", False):
+        if report["margin"] < 0:
+            reasons.append(
+                "it follows the start that was given, though another, different one "
+                f"fits better (margin {report['margin']:.3f}, below 0)"
+            )
+    elif report["margin"] < THIN_MARGIN:
         reasons.append(
             "another, different one fits nearly as well (margin "
             f"{report['margin']:.3f}, below {THIN_MARGIN})"

@@ -167,11 +167,10 @@ def start_session(
         "residual": best.residual,
         "residuals": [c.residual for c in different],
         "scale": float(best.map.scale),
+        "margin": margin(different),
     }
     if known is not None:
         report["followed_start"] = best.followed
-    if not best.followed:  # else the choice was not between those found
-        report["margin"] = margin(different)
     report |= quality
     report["confidence"] = confidence(report)
     return Session(readin, report, rigid=rigid)

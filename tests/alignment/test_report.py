@@ -63,5 +63,14 @@ def test_doubts_say_why(margin, carried, words):
         assert word in reason
 
 
+@pytest.mark.parametrize("margin, doubted", [(-0.01, True), (0.0, False), (0.01, False)])
+def test_a_followed_start_is_doubted_if_another_fits_better(margin, doubted):
+    report = {"margin": margin, "variance_carried": 0.9, "followed_start": True}
+    report["confidence"] = confidence(report)
+    assert (report["confidence"] < 1) == doubted
+    assert [r[:33] for r in doubts(report)] == ["it follows the start that was giv"] * doubted
+    assert confidence(report | {"variance_carried": 0.0}) == 0
+
+
 def test_without_a_search_there_is_no_doubt():
     assert doubts({"init": "source"}) == []
