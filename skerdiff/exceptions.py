@@ -15,7 +15,11 @@ class NewSessionWarning(UserWarning):
 
 
 class AmbiguousAlignmentWarning(UserWarning):
-    """Another alignment fits nearly as well, or the one found carries little."""
+    """Another alignment fits as well, or the one found carries little.
+
+    Either a different one fits nearly as well, or better than a known one that was
+    followed; or the source trials that target trials resemble hardly differ.
+    """
 
 
 class ConfigurationError(ValueError):

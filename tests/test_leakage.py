@@ -20,7 +20,10 @@ from skerdiff.datasets import make_reaching_sessions
 from skerdiff.metrics import behaviour_r2_score
 from skerdiff.model_selection import TargetKFold
 
-pytestmark = pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning"),
+    pytest.mark.usefixtures("any_step_is_kept"),
+]
 
 VAE = SequentialVAE(max_iter=3, n_hidden=4, n_readin=4, n_components=3)
 PRIOR = DiffusionPrior(max_iter=1, n_channels=4, n_blocks=1, n_heads=2)

@@ -29,7 +29,10 @@ from skerdiff.diffusion._denoiser import SpatioTemporalDenoiser
 from skerdiff.latent._modules import SequentialVAEModule
 from skerdiff.preprocessing import GaussianSmoother
 
-pytestmark = pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning"),
+    pytest.mark.usefixtures("any_step_is_kept"),
+]
 
 VAE = SequentialVAE(max_iter=3, n_hidden=4, n_readin=4, n_components=3)
 PRIOR = DiffusionPrior(

@@ -183,7 +183,8 @@ class BaseAligner(
             used for `Trials`, which name their sessions.
         start : str, default=None
             Name of a known session of the same neurons, yesterday's say: its alignment
-            joins the search, and is followed unless another fits clearly better.
+            joins the search, and is followed unless another fits clearly better, with
+            a warning if a different one fits better at all.
             ``"previous"`` is the one adapted last that has as many neurons; as long as
             there is none, there is the search alone.
 

@@ -64,7 +64,8 @@ _SHARED = {
         held_out : float, default=0.2
             Share of the target trials that chooses the step: the one with the lowest
             relative residual of these trials is kept, if that is below the start's by
-            more than two standard errors; else the start is. No label is read.
+            more than two standard errors; else the start is. Two or three trials say
+            little. No label is read.
         """,
     "adversary": """
         adversary_learning_rate : float, default=1e-3

@@ -38,7 +38,7 @@ _N_LANDMARKS = 32, 16  # of the session that is searched in, and of the other
 _LANDMARK_ROUNDS = 12
 _TRIAL_ROUNDS = 4  # for every landmark alignment, before the better half goes on
 _N_REFINED = 12  # landmark alignments that are refined on trials
-_FOLLOW = 0.75  # over the root of trials: excess residual of what is followed
+_FOLLOW = 1.75  # over the number of trials: excess residual of what is followed
 HANDICAP = 1.05  # of source trials sought in the target
 _SAME = 0.1  # of the spread: landmark alignments nearer than that are one
 
@@ -130,7 +130,7 @@ def find_candidates(
         Sorted by relative residual, best first. Source trials sought in the target
         count only if they fit better by a twentieth. A candidate that was reached from
         `known` comes first unless its residual exceeds the best by more than what few
-        trials can tell apart, a share of half over the root of their number.
+        trials can tell apart, a share of 1.75 over their number.
     """
     A, B = denoise_trials(A, n_modes), denoise_trials(B, n_modes)
     rng = numpy_generator(derive_seed(seed, "geometry"))
@@ -156,7 +156,7 @@ def find_candidates(
         return found
     near = _refine_all(A, B, denoise_trials(known, n_modes)[b])
     near = replace(min(near, key=_order), followed=True)
-    if near.residual <= (1 + _FOLLOW / np.sqrt(len(B))) * _order(found[0]):
+    if near.residual <= (1 + _FOLLOW / len(B)) * _order(found[0]) < np.inf:
         return [near, *found]
     return sorted([near, *found], key=_order)
 

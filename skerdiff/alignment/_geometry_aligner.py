@@ -63,8 +63,8 @@ class GeometryAligner(BaseAligner):
       partners of target trials have. Little is carried if the target has no structure,
       too few movements, or if the alignment is wrong;
     - ``confidence``: the lesser of the last two over their thresholds; below 1 there is
-      an `AmbiguousAlignmentWarning`. Where a start was followed, any margin that is not
-      below zero will do;
+      an `AmbiguousAlignmentWarning`. Where a start was followed, the margin may be as
+      low as zero;
     - ``coverage``: the share of the source's trials that target trials take up as
       partners; its square says how far the regression is trusted beside the map;
     - ``scale`` of the map, ``n_candidates``, ``n_trials``, ``n_neurons``,

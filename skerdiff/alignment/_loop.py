@@ -70,12 +70,12 @@ def adapt_readin(
     and then the read-in together with the objective's own networks. The best state is
     that of the lowest criterion on held-out target trials, the same for all methods,
     if its mean over these trials is below the start's by more than two standard errors
-    of the difference; else it is the start.
+    of the difference; else it is the start. Of two or three trials that says little.
 
     Parameters
     ----------
     readin : ReadIn
-        Changed in place; on return it is the best state met, the start included.
+        Changed in place; on return it is the state kept, which may be the start.
     features : Tensor of shape (n_trials, n_bins, n_neurons)
         Target trials for the gradient.
     held_out : Tensor of shape (n_held_out, n_bins, n_neurons)

@@ -89,11 +89,15 @@ def confidence(report):
     Returns
     -------
     confidence : float
-        The lesser of both over their thresholds: below 1 there is doubt. What is known
-        of a start that was followed is worth a thin margin.
+        The lesser of both over their thresholds: below 1 there is doubt. Of a start
+        that was followed the margin may be as low as zero, and counts from there.
     """
-    margin = report["margin"] + THIN_MARGIN * report.get("followed_start", False)
-    return min(margin / THIN_MARGIN, report["variance_carried"] / LITTLE_VARIANCE)
+    margin = 1 + (report["margin"] - _least_margin(report)) / THIN_MARGIN
+    return min(margin, report["variance_carried"] / LITTLE_VARIANCE)
+
+
+def _least_margin(report):
+    return 0.0 if report.get("followed_start", False) else THIN_MARGIN
 
 
 def doubts(report):
@@ -112,16 +116,15 @@ def doubts(report):
     if report.get("confidence", 1.0) >= 1.0:
         return []
     reasons = []
-    if report.get("followed_start", False):
-        if report["margin"] < 0:
-            reasons.append(
-                "it follows the start that was given, though another, different one "
-                f"fits better (margin {report['margin']:.3f}, below 0)"
-            )
-    elif report["margin"] < THIN_MARGIN:
+    least = _least_margin(report)
+    if report["margin"] < least:
         reasons.append(
-            "another, different one fits nearly as well (margin "
-            f"{report['margin']:.3f}, below {THIN_MARGIN})"
+            (
+                "it follows the given start, though a different one fits better"
+                if report.get("followed_start", False)
+                else "a different one fits nearly as well"
+            )
+            + f" (margin {report['margin']:.3g}, below {least:g})"
         )
     if report["variance_carried"] < LITTLE_VARIANCE:
         reasons.append(

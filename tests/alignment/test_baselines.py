@@ -182,7 +182,9 @@ def test_coral_matches_the_moments_of_the_latents(reaching, settings):
 
 
 @each(TRAINED)
-def test_steps_are_recorded_and_the_best_is_kept(aligner, reaching, settings):
+def test_steps_are_recorded_and_the_best_is_kept(
+    aligner, reaching, settings, any_step_is_kept
+):
     short = {"max_steps": 6, "check_every": 2, "init": "source"}
     aligner = fit(aligner, reaching, settings, **short).adapt(reaching.adapt)
     assert len(aligner.loss_curve_["target"]) == 6
@@ -191,7 +193,7 @@ def test_steps_are_recorded_and_the_best_is_kept(aligner, reaching, settings):
     curve = dict(aligner.alignment_report_["target"]["criterion_curve"])
     kept = aligner.alignment_report_["target"]["n_steps"]
     assert list(curve) == [0, 2, 4, 6]
-    assert kept in (0, min(curve, key=curve.get))
+    assert curve[kept] == min(curve.values())
     assert aligner.steps_per_second_["target"] > 0
     assert aligner.n_parameters_added_ >= 0
     assert fit(aligner, reaching, settings).loss_curve_ == {}
@@ -199,7 +201,7 @@ def test_steps_are_recorded_and_the_best_is_kept(aligner, reaching, settings):
 
 @pytest.mark.slow
 @each(TRAINED)
-def test_what_is_kept_is_what_decodes(aligner, reaching, settings):
+def test_what_is_kept_is_what_decodes(aligner, reaching, settings, any_step_is_kept):
     short = {"max_steps": 4, "check_every": 2, "init": "source"}
     aligner = fit(aligner, reaching, settings, **short).adapt(reaching.adapt)
     report = aligner.alignment_report_["target"]

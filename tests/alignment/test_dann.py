@@ -209,7 +209,7 @@ def test_global_generator_is_left_alone():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_aligner(reaching, settings):
+def test_aligner(reaching, settings, any_step_is_kept):
     aligner = DANNAligner(n_starts=40, max_steps=5, check_every=1, **settings)
     aligner.fit(reaching.source, reaching.y_source)
     again = copy.deepcopy(aligner).adapt(reaching.adapt)
@@ -217,6 +217,7 @@ def test_aligner(reaching, settings):
     losses = aligner.loss_curve_["target"]
     assert [set(row) for row in losses] == [{"domain"}] * 5
     assert aligner.n_parameters_added_ == 18433
+    assert aligner.alignment_report_["target"]["n_steps"] > 0
     assert aligner.sessions_["target"].map is None
     Z = aligner.transform(reaching.test)
     assert np.isfinite(Z).all()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import ortho_group
 
+from skerdiff.alignment import _geometry
 from skerdiff.alignment._geometry import (
     Candidate,
     distinct_alignments,
@@ -128,6 +129,23 @@ def test_search_finds_what_noise_of_trials_hides(reaches):
     assert error / reaches.var() < 0.15
 
 
+def test_a_known_alignment_comes_first_unless_another_is_clearly_better(reaches):
+    B, order = rotated_copy(reaches, 0.1)
+    right = find_candidates(reaches, B, n_starts=1, known=reaches[order])
+    assert right[0].followed and not any(c.followed for c in right[1:])
+    assert np.mean(nearest(reaches, right[0], B) == order) == 1.0
+    # trials in a random order lead elsewhere
+    shuffled = reaches[np.random.default_rng(1).permutation(len(reaches))[: len(B)]]
+    found = find_candidates(reaches, B, n_starts=30, known=shuffled)
+    excess = next(c for c in found if c.followed).residual / found[0].residual - 1
+    assert not found[0].followed and excess > 1
+    for share, followed in ((0.99 * excess, False), (1.01 * excess, True)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_geometry, "_FOLLOW", share * len(B))
+            found = find_candidates(reaches, B, n_starts=30, known=shuffled)
+        assert found[0].followed == followed
+
+
 def test_a_guess_is_one_more_start_without_preference(reaches):
     B, order = rotated_copy(reaches, 0.1)
     alone = find_candidates(reaches, B, n_starts=1)
@@ -204,3 +222,4 @@ def test_distinct_alignments_are_no_variants_of_each_other():
     assert margin(found) == pytest.approx(0.4)
     assert distinct_alignments([best, variant], B) == [best]
     assert margin([best]) == np.inf
+    assert margin([other, best]) == pytest.approx(0.10 / 0.14 - 1)  # it was followed

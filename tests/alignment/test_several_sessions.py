@@ -203,9 +203,9 @@ def test_a_start_of_other_neurons_does_no_harm(yesterday, drifting):
     decoder = PerBinRegressor(Ridge())
     decoder.fit(yesterday.transform(source, session="source"), y[0])
     rng = np.random.default_rng(0)
-    for _draw in range(3):
+    for n_trials in (20, 40, 40, 40):
         X = later[1][:, :, rng.permutation(later[1].shape[2])]
-        yesterday.adapt(X[:40], session="other", start="day1")
+        yesterday.adapt(X[:n_trials], session="other", start="day1")
         assert decoder.score(yesterday.transform(X, session="other"), y[1]) > 0.75
 
 
@@ -225,7 +225,7 @@ def test_following_a_wrong_start_is_announced(yesterday, drifting, monkeypatch):
         assert yesterday.alignment_report_["other"]["followed_start"]
         if decoder.score(yesterday.transform(X, session="other"), y[1]) < 0.5:
             wrong += 1
-            assert "follows the start" in str(caught[0].message)
+            assert "follows the given start" in str(caught[0].message)
             assert yesterday.alignment_report_["other"]["margin"] < 0
     assert wrong
 
@@ -268,6 +268,7 @@ def test_following_a_start_does_not_silence_warnings(yesterday, drifting):
             yesterday.adapt(X, session="none", start="day1")
         report = yesterday.alignment_report_["none"]
         assert report["confidence"] < 1
+        assert np.isfinite(report["margin"])
         followed += report["followed_start"]
     assert followed
 
