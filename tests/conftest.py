@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from skerdiff.alignment import _loop
+from skerdiff.alignment import _gradient, _loop
 
 RECORDINGS = ("mihi_day0.pkl", "mihi_day1.pkl", "jango_day0.mat", "jango_day16.mat")
 
@@ -28,8 +28,10 @@ def motor_cortex_home():
 
 @pytest.fixture
 def any_step_is_kept(monkeypatch):
-    """Keep the step of the lowest criterion however little lower that is.
+    """Make steps from any start, and keep that of the lowest criterion.
 
-    So few steps as tests take hardly ever differ from the start beyond chance.
+    Tests have so few starts of the search that it is mostly in doubt, and so few steps
+    that what they gain is hardly ever beyond chance.
     """
-    monkeypatch.setattr(_loop, "_CLEARLY", -1e9)
+    monkeypatch.setattr(_gradient, "in_doubt", lambda report: False)
+    monkeypatch.setattr(_loop, "_clearly_lower", lambda a, b: a.mean() < b.mean())

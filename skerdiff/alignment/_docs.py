@@ -56,16 +56,16 @@ _SHARED = {
         batch_size : int, default=32
             Trials per step, of the target and of the source.
         max_steps : int, default=100
-            Most gradient steps; 0 keeps the start.
+            Most gradient steps; 0 keeps the start. None are made from a geometry that
+            is in doubt, as they cannot mend it.
         check_every : int, default=10
             Steps between two looks at the held-out trials.
         patience : int, default=10
             Looks without improvement before stopping.
         held_out : float, default=0.2
             Share of the target trials that chooses the step: the one with the lowest
-            relative residual of these trials is kept, if that is below the start's by
-            more than two standard errors; else the start is. Two or three trials say
-            little. No label is read.
+            relative residual of these trials is kept, if that is below the start's by a
+            paired t-test at the level of 0.05; else the start is. No label is read.
         """,
     "adversary": """
         adversary_learning_rate : float, default=1e-3
@@ -101,7 +101,8 @@ _SHARED = {
         loss_curve_ : dict of str to list of dict
             For each target session the named losses of every gradient step. What
             `alignment_report_` adds: ``criterion_curve``, step and relative residual of
-            the held-out trials, and ``n_steps``, the step that was kept.
+            the held-out trials, and ``n_steps``, the step that was kept. Where no steps
+            were made there are no losses, and the report has neither.
         steps_per_second_ : dict of str to float
             For each target session the gradient steps per second.
         """,

@@ -18,6 +18,7 @@ from ..utils._torch import as_tensor, limit_threads, resolve_device
 from ..utils._training import progress_bar
 from ._base import BaseAligner
 from ._loop import ReadIn, adapt_readin
+from ._report import in_doubt
 from ._start import LatentMap
 
 
@@ -99,7 +100,7 @@ class GradientAligner(BaseAligner):
 
     def _align(self, features, seed, known=None):
         start = self._start(features, seed, self.init, self.n_starts, known)
-        if self.max_steps == 0:
+        if self.max_steps == 0 or in_doubt(start.report):
             return start
         device = resolve_device(self.device)
         order = numpy_generator(derive_seed(seed, "held out")).permutation(

@@ -7,12 +7,13 @@ from copy import deepcopy
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
 from ..utils._random import derive_seed, make_generator
 from ._objective import Objective
 
-_CLEARLY = 2.0  # standard errors by which a kept state must be ahead of the start
+_LEVEL = 0.05  # of the paired t-test that a kept state must pass against the start
 
 
 class ReadIn(nn.Module):
@@ -69,8 +70,8 @@ def adapt_readin(
     Every step draws a batch of each session, trains the adversaries, if there are any,
     and then the read-in together with the objective's own networks. The best state is
     that of the lowest criterion on held-out target trials, the same for all methods,
-    if its mean over these trials is below the start's by more than two standard errors
-    of the difference; else it is the start. Of two or three trials that says little.
+    if its mean over these trials is below the start's by a paired t-test at the level
+    of 0.05; else it is the start.
 
     Parameters
     ----------
@@ -179,7 +180,7 @@ def _clearly_lower(values, start):
         return np.isfinite(values).all()
     gain = start - values
     error = gain.std(ddof=1) / np.sqrt(len(gain))
-    return gain.mean() > _CLEARLY * error
+    return gain.mean() > stats.t.isf(_LEVEL / 2, len(gain) - 1) * error
 
 
 def _finite(loss):

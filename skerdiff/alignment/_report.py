@@ -100,6 +100,11 @@ def _least_margin(report):
     return 0.0 if report.get("followed_start", False) else THIN_MARGIN
 
 
+def in_doubt(report):
+    """Whether an alignment may be another than the right one, see `confidence`."""
+    return report.get("confidence", 1.0) < 1.0
+
+
 def doubts(report):
     """Why an alignment may be another than the right one.
 
@@ -113,7 +118,7 @@ def doubts(report):
     reasons : list of str
         Empty if there is no doubt.
     """
-    if report.get("confidence", 1.0) >= 1.0:
+    if not in_doubt(report):
         return []
     reasons = []
     least = _least_margin(report)
