@@ -1,6 +1,7 @@
 """Fixtures that several test files use."""
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,12 +27,27 @@ def motor_cortex_home():
     pytest.fail(f"SKERDIFF_DATA is set, but no folder in it holds {RECORDINGS}")
 
 
+@contextmanager
+def _keep_any_step():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_gradient, "in_doubt", lambda report: False)
+        patch.setattr(_loop, "_clearly_lower", lambda a, b: a.mean() < b.mean())
+        yield
+
+
 @pytest.fixture
-def any_step_is_kept(monkeypatch):
+def any_step_is_kept():
     """Make steps from any start, and keep that of the lowest criterion.
 
     Tests have so few starts of the search that it is mostly in doubt, and so few steps
     that what they gain is hardly ever beyond chance.
     """
-    monkeypatch.setattr(_gradient, "in_doubt", lambda report: False)
-    monkeypatch.setattr(_loop, "_clearly_lower", lambda a, b: a.mean() < b.mean())
+    with _keep_any_step():
+        yield
+
+
+@pytest.fixture(scope="module")
+def any_step_is_kept_in_the_module():
+    """Do the same for all tests of a module, and for its fixtures."""
+    with _keep_any_step():
+        yield

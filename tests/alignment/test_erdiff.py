@@ -103,6 +103,20 @@ def test_no_steps_is_the_geometry_alone(fitted, reaching, settings):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning")
+def test_an_alignment_in_doubt_is_left_as_the_geometry_found_it(fitted, reaching):
+    rng = np.random.default_rng(0)
+    X = np.take_along_axis(
+        reaching.adapt, rng.random(reaching.adapt.shape).argsort(0), 0
+    )
+    aligner = variant(fitted).adapt(X)
+    report = aligner.alignment_report_["target"]
+    assert report["confidence"] < 1 and "n_steps" not in report
+    assert aligner.loss_curve_["target"] == []
+    start = variant(fitted, max_steps=0).adapt(X)
+    np.testing.assert_array_equal(aligner.transform(X), start.transform(X))
+
+
 def test_steps_that_only_harm_leave_the_start(fitted, reaching):
     start = variant(fitted, max_steps=0).adapt(reaching.adapt)
     harmed = variant(fitted, learning_rate=1e6).adapt(reaching.adapt)
