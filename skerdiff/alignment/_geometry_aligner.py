@@ -60,8 +60,8 @@ class GeometryAligner(BaseAligner):
       the first. Only what the search found can be compared, so that it means little
       after few starts. Below zero a start was followed though another fits better;
     - ``variance_carried``: the share of the source's variance over trials that the
-      partners of target trials have. Little is carried if the target has no structure,
-      too few movements, or if the alignment is wrong;
+      partners of target trials have. Little is carried if the target has no structure
+      or too few movements, and by some wrong alignments;
     - ``confidence``: the lesser of the last two over their thresholds; below 1 there is
       an `AmbiguousAlignmentWarning`. Where a start was followed, the margin may be as
       low as zero;

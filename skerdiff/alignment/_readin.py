@@ -200,8 +200,8 @@ def variance_carried(distances, coordinates):
     Source trials count for a target trial by an exponential of their squared distance,
     over half the mean squared distance to the nearest. Where an alignment is right,
     target trials are near to source trials that differ from each other as source trials
-    do. Where it is wrong, or where the target has no structure, each is as far from
-    many, whose mean is the same for all. Few movements carry little too.
+    do. Where the target has no structure, and in some wrong alignments, each is as far
+    from many, whose mean is the same for all. Few movements carry little too.
 
     Parameters
     ----------

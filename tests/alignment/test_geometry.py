@@ -129,7 +129,9 @@ def test_search_finds_what_noise_of_trials_hides(reaches):
     assert error / reaches.var() < 0.15
 
 
-def test_a_known_alignment_comes_first_unless_another_is_clearly_better(reaches):
+def test_a_known_alignment_comes_first_unless_another_is_clearly_better(
+    reaches, monkeypatch
+):
     B, order = rotated_copy(reaches, 0.1)
     right = find_candidates(reaches, B, n_starts=1, known=reaches[order])
     assert right[0].followed and not any(c.followed for c in right[1:])
@@ -140,9 +142,8 @@ def test_a_known_alignment_comes_first_unless_another_is_clearly_better(reaches)
     excess = next(c for c in found if c.followed).residual / found[0].residual - 1
     assert not found[0].followed and excess > 1
     for share, followed in ((0.99 * excess, False), (1.01 * excess, True)):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_geometry, "_FOLLOW", share * len(B))
-            found = find_candidates(reaches, B, n_starts=30, known=shuffled)
+        monkeypatch.setattr(_geometry, "_FOLLOW", share * len(B))
+        found = find_candidates(reaches, B, n_starts=30, known=shuffled)
         assert found[0].followed == followed
 
 
