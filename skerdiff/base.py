@@ -11,10 +11,10 @@ array whose rows are bins. Estimators work on 3-D arrays or `Trials`; `_check_X`
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
-from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import validate_data
 
 from .trials import Trials
+from .utils._sklearn import output_container
 
 __all__ = ["TrialEstimator"]
 
@@ -143,7 +143,7 @@ class TrialEstimator(BaseEstimator):
 
     def _check_output(self, form):
         """Refuse data frames as output of anything but 2-D input."""
-        container = _get_output_config("transform", self)["dense"]
+        container = output_container(self)
         if form.kind != "rows" and container != "default":
             raise ValueError(
                 f"set_output(transform={container!r}) takes 2-D input, one row per "

@@ -9,11 +9,11 @@ import numpy as np
 from sklearn.base import MetaEstimatorMixin, RegressorMixin, clone
 from sklearn.linear_model import Ridge
 from sklearn.utils import get_tags
-from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 
 from .base import TrialEstimator, _as_array, _ndim
 from .metrics import behaviour_r2_score
+from .utils._sklearn import HasMethods, Interval
 
 __all__ = ["PerBinRegressor"]
 

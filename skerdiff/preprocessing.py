@@ -9,11 +9,11 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_array
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from .base import TrialEstimator, _ndim
 from .trials import Trials
+from .utils._sklearn import Interval
 
 __all__ = ["GaussianSmoother", "SquareRoot", "smooth", "warp_trials"]
 

@@ -6,11 +6,11 @@
 import numbers
 
 import torch
-from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..utils._random import make_generator
+from ..utils._sklearn import Interval
 from ..utils._torch import limit_threads
 from ._docs import share_docs
 from ._gradient import GradientAligner

@@ -9,7 +9,6 @@ from abc import abstractmethod
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import TrialEstimator, check_not_silent
@@ -18,6 +17,7 @@ from ..latent import SequentialVAE
 from ..trials import Trials
 from ..utils._random import derive_seed, draw_seed
 from ..utils._similarity import principal_axes, project
+from ..utils._sklearn import HasMethods, Interval, StrOptions
 from ..utils._torch import resolve_device
 from ..utils._training import progress_bar
 from ..utils._warnings import warn_caller

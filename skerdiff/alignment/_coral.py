@@ -6,8 +6,8 @@
 import numbers
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, StrOptions
 
+from ..utils._sklearn import Interval, StrOptions
 from ._base import BaseAligner
 from ._docs import share_docs
 from ._start import AffineMap

@@ -7,10 +7,10 @@ import math
 import numbers
 
 import torch
-from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..utils._sklearn import Interval
 from ._docs import share_docs
 from ._gradient import GradientAligner
 from ._objective import Objective

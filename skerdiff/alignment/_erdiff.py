@@ -8,12 +8,12 @@ from copy import deepcopy
 
 import torch
 from sklearn.base import clone
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from ..diffusion import DiffusionPrior
 from ..diffusion._objectives import denoising_loss, stratified_times
 from ..diffusion._sde import T_MIN
 from ..utils._random import derive_seed
+from ..utils._sklearn import HasMethods, Interval, StrOptions
 from ._cache import fit_model
 from ._divergences import gaussian_kl, moments, transport_cost
 from ._docs import share_docs

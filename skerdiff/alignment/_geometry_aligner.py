@@ -5,8 +5,7 @@
 
 import numbers
 
-from sklearn.utils._param_validation import Interval
-
+from ..utils._sklearn import Interval
 from ._base import BaseAligner
 from ._docs import share_docs
 

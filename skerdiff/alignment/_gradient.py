@@ -10,10 +10,10 @@ from dataclasses import replace
 from time import perf_counter
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..utils._random import derive_seed, numpy_generator, seeded_torch
 from ..utils._similarity import relative_distances
+from ..utils._sklearn import Interval, StrOptions
 from ..utils._torch import as_tensor, limit_threads, resolve_device
 from ..utils._training import progress_bar
 from ._base import BaseAligner

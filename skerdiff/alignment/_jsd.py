@@ -3,8 +3,7 @@
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
-from sklearn.utils._param_validation import StrOptions
-
+from ..utils._sklearn import StrOptions
 from ._divergences import gaussian_jsd, moments
 from ._docs import share_docs
 from ._gradient import GradientAligner

@@ -5,8 +5,7 @@
 
 import numbers
 
-from sklearn.utils._param_validation import Interval
-
+from ..utils._sklearn import Interval
 from ._divergences import sinkhorn_divergence
 from ._docs import share_docs
 from ._gradient import GradientAligner

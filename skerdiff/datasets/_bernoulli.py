@@ -8,10 +8,10 @@ from numbers import Integral, Real
 import numpy as np
 from scipy.optimize import root
 from sklearn.utils import Bunch, check_random_state
-from sklearn.utils._param_validation import Interval, validate_params
 
 from ..trials import Trials
 from ..utils._bernoulli import natural_parameter, sample
+from ..utils._sklearn import Interval, validate_params
 from ._reaching import _draw_neurons, _per_session
 
 # Attractors of the mean map, their strengths, and the width of their pull. They stand

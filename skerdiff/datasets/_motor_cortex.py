@@ -9,9 +9,9 @@ import os
 import numpy as np
 from scipy.io import loadmat
 from sklearn.utils import Bunch, check_random_state
-from sklearn.utils._param_validation import StrOptions, validate_params
 
 from ..trials import Trials
+from ..utils._sklearn import StrOptions, validate_params
 from ._fetch import PublishedFile, load_arrays, read_published_file
 
 __all__ = ["load_motor_cortex"]

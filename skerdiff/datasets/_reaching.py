@@ -9,9 +9,9 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.stats import ortho_group
 from sklearn.utils import Bunch, check_random_state
-from sklearn.utils._param_validation import Interval, validate_params
 
 from ..trials import Trials
+from ..utils._sklearn import Interval, validate_params
 
 __all__ = ["make_reaching_sessions"]
 

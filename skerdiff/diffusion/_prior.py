@@ -8,11 +8,11 @@ import numbers
 import numpy as np
 import torch
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..base import TrialEstimator
 from ..trials import Trials
 from ..utils._random import draw_seed
+from ..utils._sklearn import Interval, StrOptions
 from ..utils._torch import resolve_device
 from ._conditions import CONDITIONS, make_condition
 from ._density import TrajectoryDensity

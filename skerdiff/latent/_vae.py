@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import check_not_silent
 from ..trials import Trials
 from ..utils._random import derive_seed, draw_seed, numpy_generator
+from ..utils._sklearn import Interval, StrOptions
 from ..utils._torch import as_tensor, resolve_device
 from ..utils._training import train_module
 from ._encoding import ActivityEncoder

@@ -8,7 +8,8 @@ import pkgutil
 from importlib import import_module
 
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import StrOptions, validate_params
+
+from ._sklearn import StrOptions, validate_params
 
 _PACKAGE = __name__.split(".")[0]
 # what an estimator of each type has

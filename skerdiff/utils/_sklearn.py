@@ -1,0 +1,54 @@
+"""What this package uses of scikit-learn's private modules, in one place.
+
+Parameter constraints. scikit-learn has no public counterpart: ``_validate_params`` of
+`sklearn.base.BaseEstimator`, on which every estimator here relies, reads constraints of
+these classes. They have been where they are, and have had these signatures, since
+version 1.3; the tests run on 1.9, and the floor of ``pyproject.toml``, 1.6.1, has them
+too. There is no fallback: without them no parameter would be checked, silently.
+"""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+import sklearn
+
+try:
+    from sklearn.utils._param_validation import (
+        HasMethods,
+        Interval,
+        StrOptions,
+        validate_params,
+    )
+except ImportError as error:  # pragma: no cover
+    raise ImportError(
+        f"skerdiff checks its parameters by means of scikit-learn {sklearn.__version__}"
+        ", which no longer has them where they were (sklearn.utils._param_validation). "
+        "Install a scikit-learn that it was tested with, 1.6.1 to 1.9."
+    ) from error
+
+__all__ = [
+    "HasMethods",
+    "Interval",
+    "StrOptions",
+    "output_container",
+    "validate_params",
+]
+
+
+def output_container(estimator, method="transform"):
+    """Container that ``set_output`` or ``set_config`` asks for.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+        An estimator.
+    method : str, default="transform"
+        Method whose output is meant.
+
+    Returns
+    -------
+    container : str
+        ``"default"``, ``"pandas"`` or ``"polars"``.
+    """
+    own = getattr(estimator, "_sklearn_output_config", {})
+    return own.get(method, sklearn.get_config()[f"{method}_output"])
