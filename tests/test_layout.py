@@ -141,17 +141,6 @@ def test_a_right_import_passes(path, source):
     assert wrong_imports(source, Path(path)) == []
 
 
-def test_files_are_under_400_lines():
-    lengths = {
-        file.relative_to(ROOT).as_posix(): len(
-            file.read_text(encoding="utf-8").splitlines()
-        )
-        for file in package_files()
-    }
-    long = {name: length for name, length in lengths.items() if length >= 400}
-    assert not long
-
-
 # Put together here, so that this file does not hold what it forbids.
 HOSTS = ["pypi" + ".org", "python" + "hosted.org", "download.py" + "torch.org"]
 HOSTS += ["conda.an" + "aconda.org", "conda-" + "forge.org/packages"]
