@@ -4,7 +4,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numbers
-from copy import deepcopy
 
 import torch
 from sklearn.base import clone
@@ -66,9 +65,9 @@ class ERDiffAligner(GradientAligner):
     ----------
     latent_model : SequentialVAE, default=None
         Latent-variable model of the source; None is ``SequentialVAE()``. It is cloned.
-    prior : DiffusionPrior, default=None
-        Diffusion model of the latents; None is ``DiffusionPrior()``. It is cloned.
-        Its parameters `spatial` and `temporal` make "ERDiff w/o S" and "w/o T".
+    prior : TrajectoryPrior, default=None
+        Distribution of the latents; None is ``DiffusionPrior()``, whose parameters
+        `spatial` and `temporal` make "ERDiff w/o S" and "w/o T". It is cloned.
     n_components : int, default=None
         Number of latent dims; overrides that of `latent_model`.
     noise_scale : float, default=None
@@ -89,7 +88,7 @@ class ERDiffAligner(GradientAligner):
 
     Attributes
     ----------
-    prior_ : DiffusionPrior
+    prior_ : TrajectoryPrior
         The fitted prior.
     shared : trained
         See `_docs`.
@@ -140,7 +139,7 @@ class ERDiffAligner(GradientAligner):
     """
 
     _parameter_constraints = GradientAligner._parameter_constraints | {
-        "prior": [HasMethods(["fit", "score_samples"]), None],
+        "prior": [HasMethods(["fit", "score_samples", "denoiser"]), None],
         "noise_scale": [Interval(numbers.Real, 0, None, closed="neither"), None],
         "anchor": [StrOptions({"moments", "transport"}), None],
         "anchor_weight": [Interval(numbers.Real, 0, None, closed="left")],
@@ -206,10 +205,10 @@ class ERDiffAligner(GradientAligner):
         super()._fit_source(Z)
 
     def _make_objective(self, source):
-        denoiser = deepcopy(self.prior_.module_).float().to(source.device)
+        denoiser = self.prior_.denoiser().float().to(source.device)
         return ERDiffObjective(
             source,
-            denoiser.requires_grad_(False),
+            denoiser,
             self.anchor,
             self.anchor_weight,
             self.t_max,

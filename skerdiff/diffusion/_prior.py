@@ -4,11 +4,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numbers
+from copy import deepcopy
 from functools import partial
 
 import numpy as np
 import torch
-from sklearn.base import DensityMixin
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
@@ -18,6 +18,7 @@ from ..utils._random import derive_seed, draw_seed, make_generator, numpy_genera
 from ..utils._sklearn import Interval, StrOptions
 from ..utils._torch import as_tensor, limit_threads, resolve_device
 from ..utils._training import train_module
+from ._base import TrajectoryPrior
 from ._closed_form import fit_closed_forms
 from ._conditions import CONDITIONS, NoCondition, as_denoiser, make_condition
 from ._denoiser import SpatioTemporalDenoiser
@@ -50,7 +51,7 @@ _VALIDATION_ROWS = 128  # trials times noise draws, about
 _POSITIVE = [Interval(numbers.Integral, 1, None, closed="left")]
 
 
-class DiffusionPrior(DensityMixin, TrialEstimator):
+class DiffusionPrior(TrajectoryPrior, TrialEstimator):
     r"""Diffusion model of whole latent trajectories.
 
     A trial's latents, all bins and dims together, are one sample. Noise is added along
@@ -509,7 +510,9 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
         def draw():
             return as_tensor(rng.standard_normal(shape), torch.float64)
 
-        denoiser = self._denoiser(y, np.empty(shape), Form("array"), guidance)
+        denoiser = self._conditional_denoiser(
+            y, np.empty(shape), Form("array"), guidance
+        )
         times = self._times(n_steps, 1.0, T_MIN)
         sde = self.module_.sde
         with limit_threads(2):
@@ -548,7 +551,7 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
             Trajectories at `t_stop`, in standardised latents; 2-D for 2-D input.
         """
         z, form, Z = self._standardise(Z)
-        denoiser = self._denoiser(y, Z, form, guidance)
+        denoiser = self._conditional_denoiser(y, Z, form, guidance)
         z = self._carry(denoiser, z, T_MIN, t_stop, solver, n_steps)
         return form.restore(z.numpy())
 
@@ -578,7 +581,7 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
             Latents; 2-D for 2-D input.
         """
         z, form, Z = self._read(Z_noised)
-        denoiser = self._denoiser(y, Z, form, guidance)
+        denoiser = self._conditional_denoiser(y, Z, form, guidance)
         z = self._carry(denoiser, z, t_start, T_MIN, solver, n_steps)
         return form.restore(self.mean_ + self.scale_ * z.numpy())
 
@@ -619,6 +622,17 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
             return integrate(noise_and_trace, net.sde, part)
 
         return self._in_units(self._by_chunk(run, z, y, Z, form))
+
+    def denoiser(self):
+        """Frozen copy of the unconditional denoiser, for use outside the prior.
+
+        Returns
+        -------
+        denoiser : SpatioTemporalDenoiser
+            Predicts the noise in standardised latents, see `TrajectoryPrior.denoiser`.
+        """
+        check_is_fitted(self)
+        return deepcopy(self.module_).eval().requires_grad_(False)
 
     def score(self, Z, y=None):
         """Mean log-likelihood of the trajectories.
@@ -743,7 +757,7 @@ class DiffusionPrior(DensityMixin, TrialEstimator):
         )
         return time_grid(self.module_.sde, n_steps, *ends)
 
-    def _denoiser(self, y, Z, form, guidance):
+    def _conditional_denoiser(self, y, Z, form, guidance):
         if not isinstance(guidance, numbers.Real) or not np.isfinite(guidance):
             raise ValueError(f"guidance must be a finite number, got {guidance!r}.")
         if guidance != 1.0 and (y is None or isinstance(self._condition, NoCondition)):
