@@ -20,7 +20,7 @@ from ..utils._torch import as_tensor, limit_threads, resolve_device
 from ..utils._training import train_module
 from ._base import TrajectoryPrior
 from ._closed_form import fit_closed_forms
-from ._conditions import CONDITIONS, NoCondition, as_denoiser, make_condition
+from ._conditions import CONDITIONS, NoCondition, as_denoiser
 from ._denoiser import SpatioTemporalDenoiser
 from ._divergence import (
     PROBES,
@@ -46,8 +46,8 @@ from ._sde import SCHEDULES, SDES, T_MIN, DiffusionSDE, time_grid
 
 _CHUNK = 64  # trials evaluated together
 _N_FOLDS = 5
-_MIN_VALIDATION = 4  # fewer held-out trials say too little to stop by
-_VALIDATION_ROWS = 128  # trials times noise draws, about
+_MIN_VALIDATION = 4  # on fewer held-out trials the loss is too noisy to stop by
+_VALIDATION_ROWS = 128  # validation trials times draws of noise, about
 _POSITIVE = [Interval(numbers.Integral, 1, None, closed="left")]
 
 
@@ -68,47 +68,49 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
     :math:`\nabla \log p_t(Z_t) = -\epsilon_\theta / \sigma(t)`. Samples, inversion and
     exact likelihoods follow from the probability-flow ODE.
 
-    The denoiser is the closed-form one of a mixture of Gaussians fitted to the
-    trajectories, plus a network of spatio-temporal attention blocks that learns what
-    the mixture gets wrong.
+    The denoiser is the sum of two parts: the optimal denoiser of a mixture of Gaussians
+    fitted to the trajectories, in closed form, and a network of spatio-temporal
+    attention blocks, which learns what the mixture gets wrong.
 
     Parameters
     ----------
     noise_scale : float, default=1.0
         Multiplies :math:`\sigma / \alpha` at every t: the signal-to-noise ratio is
-        that of the schedule divided by ``noise_scale**2``. It means the same in every
-        schedule and SDE. Larger values spend more of the training on large-scale
-        structure.
+        that of the schedule divided by ``noise_scale**2``, in every schedule and SDE.
+        With larger values more of the training is spent on large-scale structure.
     schedule : {"linear", "cosine", "quadratic"}, default="linear"
-        How fast noise comes in. ``"linear"``: the rate grows linearly from 0.1 to 20
-        [2]_; ``"quadratic"``: its square root does, less noise early on; ``"cosine"``
-        spends more diffusion time at middle noise levels.
+        How fast noise is added. ``"linear"``: the rate grows linearly from 0.1 to 20
+        [2]_. ``"quadratic"``: the square root of the rate grows linearly, so that less
+        noise is added at small t. ``"cosine"``: more diffusion time is spent at middle
+        noise levels.
     sde : {"vp", "sub-vp"}, default="vp"
         Variance preserving, :math:`\alpha^2 + \sigma^2 = 1`, or sub-variance
         preserving, :math:`\alpha^2 + \sigma = 1`, with less noise at every t [2]_.
     weighting : {"snr", "uniform", "likelihood"}, default="snr"
-        Weight w(t) of a diffusion time. ``"snr"``: ``min(SNR, 5) / SNR``, which keeps
-        the noise that cannot be seen at small t from drowning what can be learnt;
-        ``"likelihood"``: :math:`g^2/\sigma^2`, with which the loss bounds the
-        likelihood.
+        Weight w(t) of a diffusion time. ``"snr"``: ``min(SNR, 5) / SNR``, which gives
+        little weight to small t, where noise is too weak to be predicted.
+        ``"likelihood"``: :math:`g^2/\sigma^2`, with which the loss bounds the negative
+        log-likelihood up to a factor and a constant. ``"uniform"``: one.
     loss : {"mse", "l1", "smooth_l1", "l1_mse"}, default="mse"
-        What replaces the square above. Only ``"mse"`` has the score as its minimiser:
-        with the others (``"l1_mse"``, half of each, is that of ERDiff's public code)
-        likelihoods are biased.
+        Loss of an error, the square above. Only ``"mse"`` has the score as its
+        minimiser; with the others likelihoods are biased. ``"l1_mse"``, half of each,
+        is the loss of ERDiff's public code.
     condition : {"none", "concat", "label"}, default="none"
-        What the model is conditioned on, y in `fit`: nothing; behaviour per bin; or a
-        class per trial. One trial in ten is trained without, so that a conditional
-        prior is an unconditional one too, and guidance can be had between them.
+        What the model is conditioned on, y in `fit`: nothing, behaviour per bin, or one
+        class per trial. In training the condition is withheld from one trial in ten, so
+        that a conditional prior is an unconditional one too, and samples can be guided
+        by the difference between the two.
     spatial : bool, default=True
-        Whether latent dims attend to each other within a bin. False is the ablation
-        "ERDiff w/o S": dims are then modelled as independent.
+        Whether latent dims attend to each other within a bin. If False, dims are
+        modelled as independent: the ablation "ERDiff w/o S".
     temporal : bool, default=True
-        Whether bins attend to each other within a latent dim. False is "ERDiff w/o
-        T": bins are then modelled as independent.
+        Whether bins attend to each other within a latent dim. If False, bins are
+        modelled as independent: "ERDiff w/o T".
     n_clusters : int or "auto", default="auto"
-        Gaussians in the closed form (within `spatial` and `temporal`), which share one
-        covariance, shrunk to that of an autoregression. ``"auto"`` chooses 1 to 16 by
-        cross-validated likelihood; 0 leaves all to the network.
+        Number of Gaussians in the closed form. They share one covariance, which is
+        shrunk towards that of an autoregression; `spatial` and `temporal` hold for them
+        too. ``"auto"`` chooses between 1 and 16 by cross-validated likelihood. With 0
+        the network learns everything.
     n_channels : int, default=64
         Network width; attention works at half of it.
     n_blocks : int, default=1
@@ -120,19 +122,23 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
     batch_size : int, default=16
         Trials per batch.
     max_iter : int, default=60
-        Most epochs. 0 keeps the closed form alone.
+        Largest number of epochs. With 0 the prior is the closed form alone.
     patience : int, default=30
-        With validation trials, epochs without a better loss on them before stopping.
+        With validation trials, number of epochs without a better loss on them after
+        which training stops.
     validation_fraction : float, default=0.0
-        Share of the trials by which the network is stopped (the closed form is fitted
-        to all): the best epoch is kept and, where none is better than the closed form,
-        that. Needed where `max_iter` is raised far. With 0, or fewer than 4 such
-        trials, all `max_iter` epochs are run.
+        Share of the trials on which the network is validated; the closed form is fitted
+        to all trials. The weights of the best epoch are used or, if no epoch is better
+        than the closed form, the closed form alone. Advisable with a much larger
+        `max_iter`. With 0, or fewer than 4 validation trials, all `max_iter` epochs are
+        run.
     ema_decay : float, default=0.99
-        Decay per step of the moving average of the weights, which is what is kept.
+        Decay per step of the moving average of the weights. The fitted prior has the
+        averaged weights.
     integrator : {"rk4", "adaptive"}, default="rk4"
-        How `score_samples` integrates: `n_steps` Runge-Kutta steps of order four, or
-        SciPy's Dormand-Prince to `tolerance`, trial by trial and slower.
+        How `score_samples` integrates. ``"rk4"``: `n_steps` Runge-Kutta steps of order
+        four. ``"adaptive"``: SciPy's Dormand-Prince method to `tolerance`, which is
+        slower because it takes one trial at a time.
     n_steps : int, default=32
         Steps of ``"rk4"``.
     tolerance : float, default=1e-5
@@ -140,17 +146,17 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
     probes : {"rademacher", "gaussian"}, default="rademacher"
         Distribution of the random probes of the Hutchinson-Skilling divergence.
     n_probes : int, default=2
-        Number of probes in `score_samples`, the same for every trial. They meet only
-        what the network adds: the closed form's divergence is exact. 0 takes the exact
-        divergence of both, at a cost that grows with n_bins * n_components.
+        Number of probes in `score_samples`, the same for every trial. They estimate the
+        divergence of what the network adds; that of the closed form is exact. With 0
+        both are exact, at a cost that grows with n_bins * n_components.
     trial_length : int, default=None
         For 2-D input, the number of consecutive rows (bins) of a trial.
     device : str or torch.device, default="auto"
-        Where to train. ``"auto"`` takes a GPU if there is one. The fitted model is
-        kept on the CPU.
+        Where to train. ``"auto"`` takes a GPU if there is one. The fitted model is on
+        the CPU.
     random_state : int, RandomState instance or None, default=None
-        Determines initial weights, batches, noise and probes. Two fits with one int
-        agree to the bit, on as many threads.
+        Determines initial weights, batches, noise and probes. Two fits with the same
+        int on the same number of threads agree to the bit.
     verbose : bool, default=False
         Whether to show progress.
 
@@ -171,7 +177,8 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
     loss_curve_ : list of float
         Weighted loss of each epoch.
     validation_curve_ : list of float
-        The same on the validation trials, under the averaged weights. Empty without.
+        The same on the validation trials, with the averaged weights. Empty if there are
+        no validation trials.
     n_iter_ : int
         Number of epochs.
     n_features_in_ : int
@@ -186,14 +193,17 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
 
     Notes
     -----
-    Differences from the published code: continuous diffusion time in stratified
-    batches; standardised latents; the closed-form mixture, which the network sees
-    fitted without the trial at hand; attention over dims, attention over bins and MLP
-    side by side, modulated by diffusion time. In one block a token hears of its bin and
-    of its dim, and of the rest of the trial through the closed form's guess of the
-    clean trajectory. `score_samples` is the likelihood of the probability-flow ODE from
-    the smallest diffusion time (1e-3), `evidence_bound` that of the reverse SDE; with
-    anything but the exact score they are those of different densities.
+    Differences from the published code: diffusion time is continuous, and stratified
+    within a batch; latents are standardised; there is a closed-form mixture, and in
+    training the network sees the one fitted without the trial at hand; attention over
+    dims, attention over bins and an MLP stand side by side and are modulated by
+    diffusion time. In one block a token receives information from its bin and its dim,
+    and from the rest of the trial through the clean trajectory that the closed form
+    expects.
+
+    `score_samples` is the likelihood of the probability-flow ODE that starts at the
+    smallest diffusion time (1e-3), and `evidence_bound` bounds the likelihood of the
+    reverse SDE. Unless the score is exact, these are two different densities.
 
     References
     ----------
@@ -315,7 +325,7 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
         y : array-like, default=None
             With ``condition="concat"`` behaviour of shape (n_trials, n_bins,
             n_outputs); with ``condition="label"`` labels of shape (n_trials,). With
-            2-D Z one row, or label, per row. Not read otherwise.
+            2-D Z one row, or one label, per row of Z. Otherwise not used.
 
         Returns
         -------
@@ -325,9 +335,9 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
         Raises
         ------
         ValueError
-            If there are fewer than two trials, or than `n_clusters`, if latents are not
-            finite, if `n_channels` is odd or `n_heads` does not divide its half, or if
-            a condition is asked for and y does not hold it.
+            If there are fewer trials than two or than `n_clusters`, if latents are not
+            finite, if `n_channels` is odd, if `n_heads` does not divide half of it, or
+            if y is not what `condition` needs.
         """
         self._validate_params()
         device = resolve_device(self.device)
@@ -340,16 +350,16 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
             )
         Z, form = self._check_X(Z, reset=True, min_trials=2)
         used = Z.is_source if isinstance(Z, Trials) else np.ones(len(Z), bool)
-        condition = make_condition(self.condition)
+        condition = CONDITIONS[self.condition]()
         if self.condition != "none" and y is None:
             raise ValueError(
-                f"condition={self.condition!r} needs y in fit, got None. Without y use "
-                "condition='none'."
+                f"condition={self.condition!r} needs y in fit, got None. Pass y, or "
+                "use condition='none'."
             )
         y = condition.read(self, y, Z, form, used)
         if isinstance(Z, Trials):
             Z = Z[used].to_array()
-        given = condition.fit(y)
+        encoded = condition.fit(y)
         seed = draw_seed(self.random_state)
         Z = Z.astype(np.float64)
         scaler = StandardScaler().fit(Z.reshape(-1, Z.shape[2]))
@@ -357,7 +367,7 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
         standard = (Z - mean) / scale
         fold, valid = _split_trials(len(Z), self.validation_fraction, seed)
         module, history, n_clusters = self._fit_denoiser(
-            standard, given, fold, valid, seed, device
+            standard, encoded, fold, valid, seed, device
         )
         self.module_ = module.double()
         self.mean_, self.scale_ = mean, scale
@@ -447,7 +457,7 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
             label="diffusion prior",
             verbose=self.verbose,
         )
-        module.folds = torch.nn.ModuleList()  # of use in training only
+        module.folds = torch.nn.ModuleList()  # only needed in training
         return module, history, n_clusters
 
     def sample(
@@ -468,21 +478,23 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
             Number of trajectories.
         y : array-like of shape (n_samples, n_bins, n_outputs) or (n_samples,), \
                 default=None
-            Behaviour or labels to condition on, as `condition` says; not read by an
-            unconditional prior. None draws from the unconditional model.
+            Behaviour or labels to condition on, depending on `condition`; an
+            unconditional prior does not use it. None draws from the unconditional
+            model.
         solver : {"dpm2", "heun", "ddim", "ancestral"}, default="dpm2"
             ``"dpm2"`` (DPM-Solver-2, Lu et al., 2022) and ``"heun"`` (Karras et al.,
             2022) follow the probability flow in second order; ``"ddim"`` (Song, Meng
-            and Ermon, 2021) in first order, at half the cost a step; ``"ancestral"``
-            (Ho, Jain and Abbeel, 2020) simulates the reverse SDE. The last two draw
-            with too little variance unless steps are many.
+            and Ermon, 2021) in first order, at half the cost per step; ``"ancestral"``
+            (Ho, Jain and Abbeel, 2020) simulates the reverse SDE. Unless there are many
+            steps, samples of the last two have too little variance.
         n_steps : int, default=25
             Number of steps of the solver.
         guidance : float, default=1.0
             Weight of the condition (classifier-free guidance): 1 is the conditional
-            model, more exaggerates the condition.
+            model; larger values exaggerate the condition.
         random_state : int, RandomState instance or None, default=None
-            Determines the draws. None takes the seed of the fit: every call alike.
+            Determines the draws. None takes the seed of the fit, so that every call
+            returns the same.
 
         Returns
         -------
@@ -492,8 +504,8 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
         Raises
         ------
         ValueError
-            If the solver is unknown, a number is not a positive integer, or y does not
-            fit the condition.
+            If there is no such solver, if `n_samples` or `n_steps` is not a positive
+            integer, or if y is not what `condition` needs.
         """
         check_is_fitted(self)
         _check_count("n_samples", n_samples)
@@ -524,18 +536,18 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
         return self.mean_ + self.scale_ * z.numpy()
 
     def invert(self, Z, y=None, *, t_stop=1.0, solver="heun", n_steps=50, guidance=1.0):
-        """Carry trajectories along the probability flow towards noise.
+        """Follow the probability flow from latents towards noise.
 
-        `decode` is the way back. At ``t_stop=1`` trajectories of the model become
-        standard normal.
+        `decode` goes the other way. At ``t_stop=1`` trajectories drawn from the model
+        have become standard normal.
 
         Parameters
         ----------
         Z : array-like of shape (n_trials, n_bins, n_components), Trials or 2-D array
             Latents.
         y : array-like, default=None
-            Condition of each trial, see `fit`; None for the unconditional model. If
-            what is found is to be compared with y, y must not enter here.
+            Condition of each trial, see `fit`; None for the unconditional model. Leave
+            it out if the result is to be compared with y.
         t_stop : float, default=1.0
             Diffusion time to stop at.
         solver : {"ddim", "dpm2", "heun"}, default="heun"
@@ -552,13 +564,13 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
         """
         z, form, Z = self._standardise(Z)
         denoiser = self._conditional_denoiser(y, Z, form, guidance)
-        z = self._carry(denoiser, z, T_MIN, t_stop, solver, n_steps)
+        z = self._follow_flow(denoiser, z, T_MIN, t_stop, solver, n_steps)
         return form.restore(z.numpy())
 
     def decode(
         self, Z_noised, y=None, *, t_start=1.0, solver="heun", n_steps=50, guidance=1.0
     ):
-        """Carry noised trajectories along the probability flow back to latents.
+        """Follow the probability flow from noised trajectories back to latents.
 
         Parameters
         ----------
@@ -582,7 +594,7 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
         """
         z, form, Z = self._read(Z_noised)
         denoiser = self._conditional_denoiser(y, Z, form, guidance)
-        z = self._carry(denoiser, z, t_start, T_MIN, solver, n_steps)
+        z = self._follow_flow(denoiser, z, t_start, T_MIN, solver, n_steps)
         return form.restore(self.mean_ + self.scale_ * z.numpy())
 
     def score_samples(self, Z, y=None):
@@ -593,8 +605,7 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
         Z : array-like of shape (n_trials, n_bins, n_components), Trials or 2-D array
             Latents.
         y : array-like, default=None
-            Condition of each trial, see `fit`. None scores under the unconditional
-            model.
+            Condition of each trial, see `fit`; None for the unconditional model.
 
         Returns
         -------
@@ -642,20 +653,20 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
         Z : array-like of shape (n_trials, n_bins, n_components), Trials or 2-D array
             Latents.
         y : array-like, default=None
-            Condition of each trial; not read by an unconditional prior.
+            Condition of each trial, see `fit`; None for the unconditional model.
 
         Returns
         -------
         score : float
-            Mean log-likelihood in nats per trial, which changes with the units of Z.
+            Mean log-likelihood in nats per trial, in the units of Z.
         """
         return float(self.score_samples(Z, y).mean())
 
     def evidence_bound(self, Z, y=None, *, n_times=100):
         """Lower bound of the log-likelihood of the reverse SDE.
 
-        The bound that ERDiff's objective comes from, with its divergence term. For a
-        linear drift that term is the same for every trajectory.
+        ERDiff's objective is derived from this bound. Its divergence term is included;
+        it is the same for every trajectory, because the drift is linear.
 
         Parameters
         ----------
@@ -664,8 +675,8 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
         y : array-like, default=None
             Condition of each trial, see `fit`.
         n_times : int, default=100
-            Diffusion times, spread over the log signal-to-noise ratios, each with one
-            noise for all trials.
+            Number of diffusion times, evenly spaced in log signal-to-noise ratio. At
+            each of them all trials have the same noise.
 
         Returns
         -------
@@ -697,8 +708,9 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
         Z : array-like of shape (n_trials, n_bins, n_components), Trials or 2-D array
             Latents.
         t : float or array-like of shape (n_times,), default=None
-            Diffusion times in [0, 1] to average over, each with one noise for all
-            trials. None takes 60, evenly spaced. Times below 0.001 count as that.
+            Diffusion times in [0, 1] to average over; at each of them all trials have
+            the same noise. None takes 60, evenly spaced. Times below 0.001 count as
+            0.001.
         y : array-like, default=None
             Condition of each trial, see `fit`.
 
@@ -735,15 +747,15 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
         parts = []
         with limit_threads(2):
             for rows in torch.arange(len(z)).split(_CHUNK):
-                given = None if condition is None else condition[rows]
-                parts.append(run(z[rows], given))
+                part = None if condition is None else condition[rows]
+                parts.append(run(z[rows], part))
         return torch.cat(parts)
 
     def _in_units(self, log_density):
         """Log-density of Z from that of standardised latents."""
         return log_density.numpy() - self.n_bins_ * np.log(self.scale_).sum()
 
-    def _carry(self, denoiser, z, t_start, t_stop, solver, n_steps):
+    def _follow_flow(self, denoiser, z, t_start, t_stop, solver, n_steps):
         _check_solver(solver, FLOW_SOLVERS)
         times = self._times(n_steps, t_start, t_stop)
         with limit_threads(2):
@@ -763,12 +775,12 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
         if guidance != 1.0 and (y is None or isinstance(self._condition, NoCondition)):
             raise ValueError(
                 f"guidance={guidance} weighs a condition, but there is none: fit the "
-                "prior with condition='concat' or 'label' and give y."
+                "prior with condition='concat' or 'label', and pass y."
             )
         return as_denoiser(self.module_, self._encode(y, Z, form), float(guidance))
 
     def _encode(self, y, Z, form):
-        """Condition of each trial as a tensor, None for none."""
+        """Condition of each trial as a tensor; None if there is none."""
         if y is None or isinstance(self._condition, NoCondition):
             return None
         used = np.ones(len(Z), bool)
@@ -776,7 +788,7 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
         return as_tensor(self._condition.encode(y), torch.float64)
 
     def _read(self, Z):
-        """Latents as a float64 tensor, their form, and as they were validated."""
+        """Latents as a float64 tensor, the form of the input, and validated input."""
         check_is_fitted(self)
         Z, form = self._check_X(Z, reset=False)
         array = Z.to_array() if isinstance(Z, Trials) else Z
@@ -794,7 +806,7 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
 
 
 def _split_trials(n_trials: int, validation_fraction: float, seed: int):
-    """Divide trials into folds, for the closed form, and pick those that validate.
+    """Divide trials into the closed form's folds, and pick validation trials.
 
     Parameters
     ----------
@@ -810,10 +822,10 @@ def _split_trials(n_trials: int, validation_fraction: float, seed: int):
     fold : ndarray of int, shape (n_trials,)
         Number of the fold of each trial.
     valid : ndarray of bool, shape (n_trials,)
-        Which trials validate; none if they were too few.
+        Whether a trial is a validation trial. None is if they would be too few.
     """
     rng = numpy_generator(derive_seed(seed, "folds"))
-    # two trials at least to fit to, outside every fold
+    # at least two trials outside every fold, to fit to
     n_folds = max(1, min(_N_FOLDS, n_trials - 2))
     fold = rng.permutation(n_trials) % n_folds
     valid = np.zeros(n_trials, bool)
@@ -834,8 +846,8 @@ def _check_time(name, t):
     return float(t)
 
 
-def _check_solver(solver, known):
-    if solver not in known:
+def _check_solver(solver, allowed):
+    if solver not in allowed:
         raise ValueError(
-            f"solver must be one of {', '.join(map(repr, known))}, got {solver!r}."
+            f"solver must be one of {', '.join(map(repr, allowed))}, got {solver!r}."
         )
