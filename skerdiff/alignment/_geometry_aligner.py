@@ -50,8 +50,8 @@ class GeometryAligner(BaseAligner):
     -----
     `alignment_report_` says how well a session is aligned, see
     `skerdiff.sessions.SessionReport`. Where the ``confidence`` is below 1 there is an
-    `AmbiguousAlignmentWarning`. The ``margin`` compares what the search has found, so it
-    means little after few starts. Little of the source's variance is explained by a
+    `AmbiguousAlignmentWarning`. The ``margin`` compares what the search has found, so
+    it means little after few starts. Little of the source's variance is explained by a
     target without structure or with too few movements, and by some wrong alignments.
     The square of the ``coverage`` is the weight of the regression beside the map.
 
