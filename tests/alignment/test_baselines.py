@@ -213,7 +213,7 @@ def test_steps_are_recorded_and_the_best_is_accepted(
 
 
 # a read-in alone, and a map behind the encoder
-QUICK = (JSDAligner, CycleGANAligner)
+QUICK = (JSDAligner, ADANAligner)
 
 
 @pytest.mark.parametrize(
