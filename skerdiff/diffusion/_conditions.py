@@ -53,7 +53,7 @@ class LabelCondition:
         """Validate y and return the labels of the trials in use, (n_used,)."""
         n_trials = len(Z)
         y = np.asarray(y)
-        if form.kind == "rows" and len(y) == n_trials * Z.shape[1] != n_trials:
+        if form.is_rows and len(y) == n_trials * Z.shape[1] != n_trials:
             y = column_or_1d(y).reshape(n_trials, -1)
             if (y != y[:, :1]).any():
                 raise ValueError(

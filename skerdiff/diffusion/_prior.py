@@ -522,9 +522,7 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
         def draw():
             return as_tensor(rng.standard_normal(shape), torch.float64)
 
-        denoiser = self._conditional_denoiser(
-            y, np.empty(shape), Form("array"), guidance
-        )
+        denoiser = self._conditional_denoiser(y, np.empty(shape), Form(), guidance)
         times = self._times(n_steps, 1.0, T_MIN)
         sde = self.module_.sde
         with limit_threads(2):

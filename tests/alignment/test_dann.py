@@ -15,7 +15,7 @@ from skerdiff.alignment._dann import (
     ramp,
     reverse_gradient,
 )
-from skerdiff.alignment._loop import ReadIn, adapt_readin
+from skerdiff.alignment._loop import TrainableReadIn, adapt_readin
 
 KINDS = pytest.mark.parametrize("recurrent", [True, False])
 
@@ -150,7 +150,7 @@ def run_loop(kind):
     torch.manual_seed(0)
     objective = kind(3, n_hidden=8)
     source, target = batches()
-    readin = ReadIn(torch.eye(3), torch.zeros(3), torch.tensor(1.0))
+    readin = TrainableReadIn(torch.eye(3), torch.zeros(3), torch.tensor(1.0))
     looks = count()
     adapt_readin(
         readin,
@@ -218,7 +218,7 @@ def test_aligner(reaching, settings, any_step_is_kept):
     assert [set(row) for row in losses] == [{"domain"}] * 5
     assert aligner.n_parameters_added_ == 18433
     assert aligner.alignment_report_["target"]["n_steps"] > 0
-    assert aligner.sessions_["target"].map is None
+    assert aligner.sessions_["target"].latent_map is None
     Z = aligner.transform(reaching.test)
     assert np.isfinite(Z).all()
     np.testing.assert_array_equal(again.transform(reaching.test), Z)

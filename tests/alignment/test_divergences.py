@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch.distributions import MultivariateNormal, kl_divergence
 
-from skerdiff.alignment._divergences import (
+from skerdiff.alignment.divergences import (
     gaussian_jsd,
     gaussian_kl,
     moments,
