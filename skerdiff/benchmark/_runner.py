@@ -19,24 +19,27 @@ from pathlib import Path
 import joblib
 from joblib import Parallel, delayed, parallel_config
 
+from ..exceptions import BenchmarkError
+from ..utils._code import classes_of, code_digest
 from ..utils._torch import limit_threads
-from ._experiments import content_of, run_cell
 from ._provenance import made_by
 from ._results import PLAN, open_results, read_results, write_whole
+from ._sessions import MODEL
 
 BACKENDS = ("loky", "dask")
 ERRORS = "errors.log"
 HEADLINES = (("r2", "R2"), ("log_likelihood", "log-likelihood"))
-# what is timed runs alone, one cell after the other
-TIMED = ("cost", "equal time")
-
-
-class RunError(RuntimeError):
-    """A run that could not go on; what it had finished is kept."""
 
 
 def run(
-    configuration, folder, *, n_jobs=1, backend="loky", scheduler=None, fresh=False
+    configuration,
+    folder,
+    *,
+    n_jobs=1,
+    backend="loky",
+    scheduler=None,
+    fresh=False,
+    stale=False,
 ):
     """Run all cells of a configuration that the folder does not hold yet.
 
@@ -56,6 +59,8 @@ def run(
         of `n_jobs` workers here.
     fresh : bool, default=False
         Whether to set results aside that the folder holds, and start anew.
+    stale : bool, default=False
+        Whether to run cells again whose results earlier code made.
 
     Returns
     -------
@@ -64,74 +69,71 @@ def run(
 
     Raises
     ------
-    RunError
-        If a worker died or the scheduler cannot be reached.
-    ResultsError
-        If results cannot be read or written.
+    BenchmarkError
+        If a worker died, the scheduler cannot be reached, or results cannot be read or
+        written.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {list(BACKENDS)}, got {backend!r}.")
     if scheduler is not None and backend != "dask":
         raise ValueError("scheduler is for backend 'dask'; add --backend dask.")
     folder = Path(folder)
-    say = partial(print, flush=True)
     with open_results(folder, fresh) as append:
-        return _run(configuration, folder, append, say, n_jobs, backend, scheduler)
+        spread = partial(_outcomes, n_jobs=n_jobs, backend=backend, scheduler=scheduler)
+        return _run(configuration, folder, append, spread, stale)
 
 
-def _run(configuration, folder, append, say, n_jobs, backend, scheduler):
-    own = configuration.methods
+def _run(configuration, folder, append, spread, stale):
+    say = partial(print, flush=True)
+    catalogue, own = configuration.catalogue, configuration.methods
     cells = [
-        {"index": i, "content": content_of(cell, own)} | cell
-        for i, cell in enumerate(configuration.cells())
+        _identified(index, cell, catalogue, own)
+        for index, cell in enumerate(configuration.cells())
     ]
-    for cell in cells:
-        cell["key"] = _place(cell)
-    known = read_results(folder)
+    known = _present(read_results(folder), cells, stale, say)
     finished = {(line["key"], line["content"]) for line in known}
     by_content = {line["content"]: line for line in known}
-    _warn_of_other_code(by_content, cells, say)
     todo = [c for c in cells if (c["key"], c["content"]) not in finished]
     n_done = len(cells) - len(todo)
     if n_done:
         say(f"{n_done} of {len(cells)} results are there already.")
-    planned = ("content", "index", "reference")
-    plan = {c["key"]: {k: c[k] for k in planned} for c in cells}
-    write_whole(folder / PLAN, json.dumps(plan))
+    planned = {
+        c["key"]: {k: c[k] for k in ("content", "index", "reference")} for c in cells
+    }
+    write_whole(folder / PLAN, json.dumps({"cells": planned, "methods": own}))
     waiting = {}
     for cell in todo:
         waiting.setdefault(cell["content"], []).append(cell)
     progress = _Progress(len(cells), n_done, say)
 
-    def keep(cell, result, seconds, facts):
-        line = cell | {"result": result, "seconds": seconds, "made_by": facts}
+    def keep(cell, outcome):
+        line = cell | {key: outcome[key] for key in ("result", "seconds", "made_by")}
         del line["file"]  # a path of this machine
         line["finished"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         append(line)
-        progress.finished(cell, result)
+        progress.finished(cell, outcome["result"])
 
     for content in [c for c in waiting if c in by_content]:
-        line = by_content[content]
         for cell in waiting.pop(content):
-            keep(cell, line["result"], line["seconds"], line["made_by"])
+            line = by_content[content]
+            keep(cell | {"code": line.get("code", "")}, line)
     progress.start()
     first = [group[0] for group in waiting.values()]
-    alone = [cell for cell in first if cell["kind"] in TIMED]
-    together = [cell for cell in first if cell["kind"] not in TIMED]
-    memory = str(folder / "cache")
-    n_failed = 0
-    for part, jobs in ((together, n_jobs), (alone, 1)):
-        if not part:
-            continue
-        for cell, outcome in _outcomes(part, own, memory, jobs, backend, scheduler):
+    alone = [c for c in first if catalogue.experiments[c["kind"]].timed]
+    together = [c for c in first if not catalogue.experiments[c["kind"]].timed]
+    memory, n_failed = str(folder / "cache"), 0
+    for part, more in ((together, {}), (alone, {"n_jobs": 1})):
+        task = partial(run_task, catalogue=catalogue, own=own, memory=memory)
+        for cell, outcome in spread(part, task, **more) if part else ():
             group = waiting[cell["content"]]
             if "error" in outcome:
                 n_failed += len(group)
                 progress.failed(group, outcome["error"])
-                _log_error(folder, cell, outcome)
+                with open(folder / ERRORS, "a", encoding="utf-8") as file:
+                    file.write(f"{name_of(cell)}\n{outcome['traceback']}\n")
                 continue
             for member in group:
-                keep(member, outcome["result"], outcome["seconds"], outcome["made_by"])
+                keep(member, outcome)
     if n_failed:
         say(
             f"{n_failed} results are missing: see {folder / ERRORS}. The same command "
@@ -142,33 +144,104 @@ def _run(configuration, folder, append, say, n_jobs, backend, scheduler):
     return n_failed
 
 
-def _outcomes(cells, own, memory, n_jobs, backend, scheduler):
+def _identified(index, cell, catalogue, own):
+    """Add to a cell its number and digests: of its place, its content and its code."""
+    experiment = catalogue.experiments[cell["kind"]]
+    aligner = catalogue.aligner_of(cell, own)
+    names = [cell[k] for k in ("experiment", "data", "method", "seed")]
+    place = json.dumps([*names, cell["setting"]["name"]])
+    return {
+        "index": index,
+        "content": content_of(cell, experiment, aligner),
+        "code": experiment.digest(aligner),
+        **cell,
+        "key": hashlib.sha256(place.encode()).hexdigest()[:24],
+    }
+
+
+def content_of(cell, experiment, aligner):
+    """Digest of all that a cell's result depends on, but for the code of skerdiff.
+
+    Cells of two experiments with the same content have the same result. Names do not
+    count, and of user's data the file's content does, not its path.
+    """
+    what = {key: cell[key] for key in ("kind", "data", "behaviour", "seed", "method")}
+    if cell["file"] is not None:
+        path = Path(cell["file"])
+        what["data"] = _digest(path, path.stat().st_mtime_ns)
+    what["setting"] = {k: v for k, v in cell["setting"].items() if k != "name"}
+    if experiment.takes_aligners:
+        for key in MODEL:
+            value = what["setting"].pop(key, None)
+            if aligner is None and key == "n_components" and value:
+                what["setting"][key] = value
+        what["method"] = None if aligner is None else _parameters(aligner)
+        foreign = [
+            c for c in classes_of(aligner) if not c.__module__.startswith("skerdiff.")
+        ]
+        what["code"] = [code_digest(*foreign)] if foreign else []
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def _digest(path, modified):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _parameters(aligner):
+    """Class and parameters of an aligner, those of its models included."""
+    cls = type(aligner)
+    params = {
+        name: repr(value) if not hasattr(value, "get_params") else type(value).__name__
+        for name, value in aligner.get_params().items()
+    }
+    return [f"{cls.__module__}:{cls.__qualname__}", params]
+
+
+def _present(lines, cells, stale, say):
+    """Results that count: all, or those of the present code; others are announced."""
+    code = {(cell["key"], cell["content"]): cell["code"] for cell in cells}
+    earlier = [
+        line
+        for line in lines
+        if line.get("code")
+        != code.get((line["key"], line["content"]), line.get("code"))
+    ]
+    if not earlier:
+        return lines
+    revisions = ", ".join(sorted({str(e["made_by"]["revision"]) for e in earlier}))
+    what = "are run again" if stale else "stay; --stale runs them again, --fresh all"
+    say(f"{len(earlier)} results of earlier code (revision {revisions}) {what}.")
+    return [line for line in lines if line not in earlier] if stale else lines
+
+
+def _outcomes(cells, task, n_jobs, backend, scheduler):
     """Yield (cell, outcome) as cells finish."""
     by_key = {cell["key"]: cell for cell in cells}
     if backend == "dask":
-        found = _on_dask(cells, own, memory, n_jobs, scheduler)
+        found = _on_dask(cells, task, n_jobs, scheduler)
     elif n_jobs == 1:
-        found = (run_task(cell, own, memory) for cell in cells)
+        found = map(task, cells)
     else:
-        found = _on_processes(cells, own, memory, n_jobs)
+        found = _on_processes(cells, task, n_jobs)
     for key, outcome in found:
         yield by_key[key], outcome
 
 
-def _on_processes(cells, own, memory, n_jobs):
+def _on_processes(cells, task, n_jobs):
     try:
         with parallel_config("loky", inner_max_num_threads=1):
             parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
-            yield from parallel(delayed(run_task)(cell, own, memory) for cell in cells)
+            yield from parallel(delayed(task)(cell) for cell in cells)
     except BrokenProcessPool as error:
-        raise RunError(
+        raise BenchmarkError(
             "A worker died, perhaps for want of memory: fewer --jobs need less. What "
             "was finished is safe; the same command goes on from there. "
             f"({type(error).__name__})"
         ) from error
 
 
-def _on_dask(cells, own, memory, n_jobs, scheduler):
+def _on_dask(cells, task, n_jobs, scheduler):
     """Hand cells to Dask itself: joblib's backend never returns if a worker dies."""
     try:
         from distributed import Client, LocalCluster, as_completed
@@ -180,28 +253,27 @@ def _on_dask(cells, own, memory, n_jobs, scheduler):
     with ExitStack() as stack:
         if scheduler is None:
             n_workers = joblib.cpu_count() if n_jobs == -1 else n_jobs
-            scheduler = stack.enter_context(
-                LocalCluster(
-                    n_workers=n_workers, threads_per_worker=1, dashboard_address=None
-                )
+            cluster = LocalCluster(
+                n_workers=n_workers, threads_per_worker=1, dashboard_address=None
             )
+            scheduler = stack.enter_context(cluster)
         try:
             client = stack.enter_context(Client(scheduler, timeout="20s"))
         except (OSError, ValueError) as error:
-            raise RunError(
+            raise BenchmarkError(
                 f"No Dask scheduler answers at {scheduler!r}: {error}. Start one with "
                 "`dask scheduler`, workers with `dask worker ADDRESS --nthreads 1`, "
                 "and give its address to --scheduler."
             ) from error
         if not client.nthreads():
-            raise RunError(
+            raise BenchmarkError(
                 f"The Dask scheduler at {scheduler!r} has no workers. Start some with "
                 "`dask worker ADDRESS --nthreads 1`."
             )
         waiting, given = iter(cells), {}
 
         def submit(cell):
-            future = client.submit(run_task, cell, own, memory, pure=False)
+            future = client.submit(task, cell, pure=False)
             given[future] = cell["key"]
             return future
 
@@ -222,17 +294,23 @@ def _on_dask(cells, own, memory, n_jobs, scheduler):
             client.cancel(list(given))
 
 
-def run_task(cell, own, memory):
+def run_task(cell, catalogue, own, memory):
     """Run a cell on one thread; an error becomes a part of what is returned."""
     start = time.perf_counter()
     try:
         with limit_threads(1):
-            result = run_cell(cell, own, _memory_here(memory))
+            result = run_cell(cell, catalogue, own, _memory_here(memory))
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
         return cell["key"], {"error": text, "traceback": traceback.format_exc()}
     seconds = time.perf_counter() - start
     return cell["key"], {"result": result, "seconds": seconds, "made_by": made_by()}
+
+
+def run_cell(cell, catalogue, own=None, memory=None):
+    """Run a cell; the result can be written as JSON."""
+    aligner = catalogue.aligner_of(cell, own)
+    return catalogue.experiments[cell["kind"]].run(cell, aligner, memory)
 
 
 def _memory_here(memory):
@@ -245,30 +323,6 @@ def _scratch():
     folder = tempfile.mkdtemp(prefix="skerdiff-benchmark-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
-
-
-def _log_error(folder, cell, outcome):
-    with open(folder / ERRORS, "a", encoding="utf-8") as file:
-        file.write(f"{name_of(cell)}\n{outcome['traceback']}\n")
-
-
-def _place(cell):
-    """Digest of where a cell belongs, by names."""
-    names = [cell[k] for k in ("experiment", "data", "method", "seed")]
-    text = json.dumps([*names, cell["setting"]["name"]])
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
-
-
-def _warn_of_other_code(by_content, cells, say):
-    used = {c["content"] for c in cells} & by_content.keys()
-    found = [by_content[content]["made_by"] for content in used]
-    other = [facts for facts in found if facts["code"] != made_by()["code"]]
-    if other:
-        revisions = sorted({str(facts["revision"]) for facts in other})
-        say(
-            f"{len(other)} of the results were made by other code (revision "
-            f"{', '.join(revisions)}). They are kept; --fresh runs all again."
-        )
 
 
 def name_of(cell):
