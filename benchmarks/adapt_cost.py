@@ -1,6 +1,6 @@
 """Time and memory of `adapt` as sessions grow.
 
-``python -m skerdiff.benchmark.adapt_cost`` adapts to simulated sessions of 100 to 5,000
+``python -m benchmarks adapt-cost`` adapts to simulated sessions of 100 to 5,000
 trials and of 50 to 1,000 neurons, each in a process of its own, whose largest memory is
 that of the data, the model and all else.
 """
@@ -14,9 +14,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ..utils._training import progress_bar
-from ._results import write_whole
-from ._tables import Table
+import pandas as pd
+from tqdm.auto import tqdm
+
+from skerdiff.benchmark import Table
 
 SIZES = [(100, 100), (300, 100), (1000, 100), (3000, 100), (5000, 100)]
 SIZES += [(300, 50), (300, 300), (300, 1000), (5000, 1000)]
@@ -98,28 +99,22 @@ def cost_table(sizes=SIZES, aligners=ALIGNERS, verbose=False):
     header = ["trials", "neurons"]
     header += [f"{name}: {unit}" for name in aligners for unit in ("s", "GB")]
     rows = []
-    with progress_bar(verbose, len(sizes), "sessions", "size") as progress:
-        for n_trials, n_neurons in sizes:
-            row = [f"{n_trials:,}", f"{n_neurons:,}"]
-            for name in aligners:
-                seconds, memory = measure(name, n_trials, n_neurons)
-                row += [f"{seconds:.1f}", f"{memory / 1e9:.1f}"]
-            rows.append(row)
-            if progress is not None:
-                progress(len(rows))
-    return Table("adapt-cost", "Cost of adapting", header, rows)
+    for n_trials, n_neurons in tqdm(sizes, "sessions", disable=not verbose):
+        row = [f"{n_trials:,}", f"{n_neurons:,}"]
+        for name in aligners:
+            seconds, memory = measure(name, n_trials, n_neurons)
+            row += [f"{seconds:.1f}", f"{memory / 1e9:.1f}"]
+        rows.append(row)
+    frame = pd.DataFrame(rows, columns=header)
+    return Table("adapt-cost", "Cost of adapting", frame)
 
 
 def main(argv=None):
     """Measure, and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m skerdiff.benchmark.adapt_cost")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks adapt-cost")
     parser.add_argument("--output", help="CSV file to write the table to")
     args = parser.parse_args(argv)
     table = cost_table(verbose=True)
     print(table.rst())
     if args.output:
-        write_whole(Path(args.output), table.csv())
-
-
-if __name__ == "__main__":
-    main()
+        Path(args.output).write_text(table.csv(), encoding="utf-8")

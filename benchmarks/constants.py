@@ -11,10 +11,15 @@ parameter of an aligner, so each must do everywhere.
 
 import numpy as np
 
-from ..geometry._readin import geometric_readin
-from ..geometry._search import HANDICAP, distinct_alignments, margin
-from ._cross_day import decode_across
-from ._pool import search_pool
+from skerdiff.benchmark import decode_across
+from skerdiff.geometry import (
+    HANDICAP,
+    distinct_alignments,
+    geometric_readin,
+    margin,
+)
+
+from .pool import search_pool
 
 CHOSEN = "as chosen"
 # constant and value, by name of the variant
@@ -76,12 +81,12 @@ def compare_constants(split, seed=0, memory=None):
         )
         return pool.score(readin), quality["variance_explained"]
 
-    r2, carried = decode()
+    r2, explained = decode()
     oracle, _ = decode_across(split, None, seed, memory)
     return {
         "r2": r2,
         **{name: decode(**change)[0] for name, change in VARIANTS.items()},
         "oracle": oracle["r2"],
         "margin": margin(distinct_alignments(pool.candidates, pool.target)),
-        "variance_explained": carried,
+        "variance_explained": explained,
     }

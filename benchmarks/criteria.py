@@ -12,12 +12,12 @@ L d log s.
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
+from joblib import Memory
 
-from ..alignment._cache import fit_model, run_once
-from ..diffusion import DiffusionPrior
-from ..geometry._readin import geometric_readin
-from ..geometry._search import distinct_alignments
-from ._pool import search_pool
+from skerdiff.diffusion import DiffusionPrior
+from skerdiff.geometry import distinct_alignments, geometric_readin
+
+from .pool import search_pool
 
 CRITERIA = ("relative residual", "denoising error", "bound", "likelihood")
 _MAX_TRIALS = 24  # that the prior judges
@@ -45,12 +45,8 @@ def compare_criteria(split, seed=0, memory=None):
         sessions hold.
     """
     pool = search_pool(split, seed, memory)
-    prior = run_once(
-        memory,
-        fit_model,
-        {"model": DiffusionPrior(random_state=seed), "X": pool.coordinates},
-        {},
-    )
+    fit = Memory(memory, verbose=0).cache(_fit)
+    prior = fit(DiffusionPrior(random_state=seed), pool.coordinates)
     prior.set_params(n_steps=_N_STEPS)
     found = []
     for candidate in distinct_alignments(pool.candidates, pool.target):
@@ -66,6 +62,10 @@ def compare_criteria(split, seed=0, memory=None):
         for name, loss in zip(CRITERIA, losses, strict=True)
     }
     return {"n_alignments": len(found), "r2": float(r2.max()), **chosen}
+
+
+def _fit(model, Z):
+    return model.fit(Z)
 
 
 def _by_prior(prior, Z, scale):

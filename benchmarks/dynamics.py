@@ -12,11 +12,37 @@ the true ones.
 import numpy as np
 from scipy.optimize import minimize
 
-from ..datasets._bernoulli import find_fixed_points
-from ..utils._bernoulli import divergence, log_density, mean
+from skerdiff.datasets import find_fixed_points
+from skerdiff.utils.bernoulli import divergence, log_density, mean
 
 CENTRES = np.stack(np.meshgrid(*[np.linspace(0, 1, 5)] * 2), -1).reshape(-1, 2)
 WIDTH = 0.25
+
+
+def judge(dynamics, true, decoded):
+    """Hold decoded trajectories against the true dynamics.
+
+    Parameters
+    ----------
+    dynamics : BernoulliDynamics
+        The true dynamics.
+    true, decoded : ndarray of shape (n_trials, n_bins, 2)
+        True trajectories, and what was decoded of them.
+
+    Returns
+    -------
+    row : dict
+        ``nll``, ``kl`` and ``fixed_points`` of what was decoded, see the functions
+        here; the same of true trajectories, as ``true_nll`` and so on; and ``weights``
+        of the fitted dynamics.
+    """
+    row, weights = {}, {}
+    for name, Z in (("", decoded), ("true_", true)):
+        weights[name] = fit_dynamics(Z, dynamics.step)
+        row[f"{name}nll"] = negative_log_likelihood(dynamics, Z)
+        row[f"{name}kl"] = dynamics_divergence(dynamics, weights[name], true)
+        row[f"{name}fixed_points"] = fixed_point_error(dynamics, weights[name])
+    return row | {"weights": np.round(weights[""], 5).tolist()}
 
 
 def implied_draws(Z, step):
@@ -125,12 +151,12 @@ def fixed_point_error(dynamics, weights):
         In units of the latents, whose square has sides of 1; 1 where none was found.
     """
     true, stable = dynamics.fixed_points()
-    found, kept = find_fixed_points(
+    found, attracting = find_fixed_points(
         lambda Z: fitted_velocity(weights, Z, dynamics.step)
     )
-    if not kept.any():
+    if not attracting.any():
         return 1.0
-    distance = np.linalg.norm(true[stable][:, None] - found[kept], axis=-1)
+    distance = np.linalg.norm(true[stable][:, None] - found[attracting], axis=-1)
     return float(distance.min(1).mean())
 
 

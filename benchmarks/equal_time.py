@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from sklearn.linear_model import Ridge
 
-from ..alignment import ERDiffAligner
-from ..decoding import PerBinRegressor
-from ..metrics import behaviour_r2_score
-from ..utils._torch import as_tensor
-from ._cross_day import decode_across
-from ._published_denoiser import N_STEPS, alpha_bars, train_published
-from ._published_protocol import adapt_as_published
+from skerdiff.alignment import ERDiffAligner
+from skerdiff.benchmark import decode_across
+from skerdiff.decoding import PerBinRegressor
+from skerdiff.metrics import behaviour_r2_score
+
+from .published_denoiser import N_STEPS, alpha_bars, train_published
+from .published_protocol import Source, adapt_as_published
 
 CLOSE = 0.01  # R2 by which the published shape may stay below and still be there
 
@@ -54,11 +54,12 @@ def equal_time(split, seed=0, memory=None, prior_epochs=80, budget=25.0):
     ours, _ = decode_across(split, ERDiffAligner(), seed, memory)
     X, y = split.source
     aligner = ERDiffAligner(init="source", random_state=seed, memory=memory)
-    decoder = PerBinRegressor(Ridge()).fit(aligner.fit_transform(X, y), y)
-    z_source = as_tensor(aligner._standard_latents())
+    Z = aligner.fit_transform(X, y)
+    decoder = PerBinRegressor(Ridge()).fit(Z, y)
+    source = Source(aligner.latent_model_, Z)
     nets = []
     train_published(
-        z_source,
+        source.latents,
         prior_epochs,
         seed=seed,
         report=lambda epoch, net: nets.append(net.requires_grad_(False)),
@@ -74,7 +75,7 @@ def equal_time(split, seed=0, memory=None, prior_epochs=80, budget=25.0):
         return 0.5 * miss.abs().mean() + 0.5 * miss.square().mean()
 
     features = aligner.latent_model_.features(split.test[0])
-    epochs = adapt_as_published(aligner, split.train[0], z_source, error, seed)
+    epochs = adapt_as_published(source, split.train[0], source.latents, error, seed)
     curve, seconds = [], 0.0
     while seconds < budget * ours["adapt_s"]:
         start = perf_counter()

@@ -12,8 +12,8 @@ Target labels are read: this is a diagnosis, like the oracle.
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 
-from ..decoding import PerBinRegressor
-from ..metrics import behaviour_r2_score
+from skerdiff.decoding import PerBinRegressor
+from skerdiff.metrics import behaviour_r2_score
 
 
 def headroom(split, aligner, seed=0, memory=None):

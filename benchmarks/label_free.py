@@ -1,6 +1,6 @@
 """How well label-free scores tell good alignments from bad ones.
 
-``python -m skerdiff.benchmark.label_free --output runs.csv`` aligns recordings by many
+``python -m benchmarks label-free --output runs.csv`` aligns recordings by many
 methods, latent dims, inits and seeds, and prints the rank correlation of each score
 with the true R2 of held-out target trials, and the R2 given up by choosing with it.
 Finished cells in the file are not run again.
@@ -22,8 +22,8 @@ from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
-from .. import metrics
-from ..alignment import (
+from skerdiff import metrics
+from skerdiff.alignment import (
     CORALAligner,
     DANNAligner,
     ERDiffAligner,
@@ -33,11 +33,11 @@ from ..alignment import (
     MMDAligner,
     adapt,
 )
-from ..decoding import PerBinRegressor
-from ..exceptions import AmbiguousAlignmentWarning
-from ._methods import from_source
-from ._sessions import PAIRS, load_pair
-from ._tables import Table
+from skerdiff.benchmark import PAIRS, Table, load_pair
+from skerdiff.decoding import PerBinRegressor
+from skerdiff.exceptions import AmbiguousAlignmentWarning
+
+from .methods import from_source
 
 SCORERS = {
     "agreement": metrics.agreement_scorer,
@@ -174,14 +174,19 @@ def table(rows):
     """
     found = correlations(rows)
     pairs = sorted({row["pair"] for row in rows})
+    header = ["all runs", *pairs, "R2 given up", "at most"]
     lines = [
-        [f"``{score}``"]
-        + [f"{found[score][name]:.2f}" for name in ("all", *pairs)]
-        + [f"{found[score][name]:.3f}" for name in ("given up", "most")]
+        {"score": f"``{score}``"}
+        | dict(
+            zip(
+                header,
+                [f"{found[score][name]:.2f}" for name in ("all", *pairs)]
+                + [f"{found[score][name]:.3f}" for name in ("given up", "most")],
+            )
+        )
         for score in sorted(SCORES, key=lambda score: -found[score]["all"])
     ]
-    header = ["score", "all runs", *pairs, "R2 given up", "at most"]
-    return Table("label-free", "Scores without labels", header, lines)
+    return Table("label-free", "Scores without labels", lines)
 
 
 def read_runs(path):
@@ -227,7 +232,7 @@ def write_runs(rows, path):
 
 def main(argv=None):
     """Run all cells that are not in the file yet, and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m skerdiff.benchmark.label_free")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks label-free")
     parser.add_argument("--data", nargs="+", choices=PAIRS, default=["mihi", "jango"])
     parser.add_argument("--dims", nargs="+", type=int, default=[8, 4])
     parser.add_argument("--seeds", type=int, default=3, help="at least 2")
@@ -253,7 +258,3 @@ def main(argv=None):
                 )
                 write_runs(rows, args.output)
     print(f"\n{len(rows)} runs\n{table(rows).rst()}")
-
-
-if __name__ == "__main__":
-    main()

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.linear_model import Ridge
 
-from ..alignment import GeometryAligner
-from ..alignment._start import by_column
-from ..decoding import PerBinRegressor
-from ..geometry._readin import RigidMap
-from ..geometry._search import find_candidates
-from ..geometry._similarity import principal_axes, project
-from ..metrics import behaviour_r2_score
+from skerdiff.alignment import GeometryAligner
+from skerdiff.decoding import PerBinRegressor
+from skerdiff.geometry import RigidMap, find_candidates, principal_axes, project
+from skerdiff.metrics import behaviour_r2_score
+
+DIMS = 8  # principal axes in which trials are compared, as in the aligners
 
 
 @dataclass
@@ -22,26 +21,25 @@ class Pool:
     """Candidates between a source and a target, and the way from one to a score."""
 
     split: object
-    aligner: GeometryAligner  # fitted on the source
+    model: object  # latent model of the source
     decoder: PerBinRegressor  # of source latents
+    coordinates: (
+        np.ndarray
+    )  # (n_source_trials, n_bins, d), principal ones of the source
+    activations: np.ndarray  # (n_source_trials, n_bins, n_readin), of the source
     features: np.ndarray  # (n_trials, n_bins, n_neurons), of the adapted trials
     axes: tuple  # mean (n_neurons,) and principal axes (n_neurons, d) of these
-    target: np.ndarray  # (n_trials, n_bins, d), their principal coordinates
-    candidates: list  # best first
+    guess: np.ndarray | None  # (n_trials, n_bins, d), if neurons were the source's
+    candidates: list = ()  # best first
 
     @property
-    def coordinates(self):
-        """Principal coordinates of the source, (n_source_trials, n_bins, d)."""
-        return self.aligner._coordinates
-
-    @property
-    def activations(self):
-        """Read-in activations of the source, (n_source_trials, n_bins, n_readin)."""
-        return self.aligner._activations
+    def target(self):
+        """Principal coordinates of the adapted trials, (n_trials, n_bins, d)."""
+        return project(self.features, *self.axes)
 
     def search(self, seed=0, **settings):
         """Search for alignments; settings are those of `find_candidates`."""
-        guess = by_column(self.features, self.aligner._axes)
+        guess = self.guess
         return find_candidates(
             self.coordinates, self.target, seed=seed, guess=guess, **settings
         )
@@ -52,10 +50,9 @@ class Pool:
 
     def score(self, readin):
         """R2 of held-out target trials in directions that both sessions hold."""
-        model = self.aligner.latent_model_
         X, y = self.split.test
-        guess = self.decoder.predict(model.encode(model.features(X), readin))
-        seen = self.split.present
+        Z = self.model.encode(self.model.features(X), readin)
+        guess, seen = self.decoder.predict(Z), self.split.present
         return behaviour_r2_score(y[seen], guess[seen])
 
 
@@ -65,7 +62,7 @@ def search_pool(split, seed=0, memory=None):
     Parameters
     ----------
     split : Split
-        The trials, see `make_split`.
+        The trials, see `skerdiff.benchmark.make_split`.
     seed : int, default=0
         Seed of the source model and of the search.
     memory : str, default=None
@@ -79,9 +76,20 @@ def search_pool(split, seed=0, memory=None):
     X, y = split.source
     aligner = GeometryAligner(random_state=seed, memory=memory)
     decoder = PerBinRegressor(Ridge()).fit(aligner.fit_transform(X, y), y)
-    features = aligner.latent_model_.features(split.train[0])
-    mean, axes = principal_axes(features, aligner._coordinates.shape[2])
-    target = project(features, mean, axes)
-    pool = Pool(split, aligner, decoder, features, (mean, axes), target, [])
+    model = aligner.latent_model_
+    source, target = model.features(X), model.features(split.train[0])
+    axes = principal_axes(source, min(DIMS, source.shape[2]))
+    coordinates = project(source, *axes)
+    shared = source.shape[2] == target.shape[2]
+    pool = Pool(
+        split,
+        model,
+        decoder,
+        coordinates,
+        model.activations(source),
+        target,
+        principal_axes(target, coordinates.shape[2]),
+        project(target, *axes) if shared else None,
+    )
     pool.candidates = pool.search(seed)
     return pool

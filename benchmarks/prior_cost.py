@@ -1,6 +1,6 @@
 """What the diffusion prior costs, beside the published denoiser's shape.
 
-``python -m skerdiff.benchmark.prior_cost`` times one epoch of both on 168 trials of 14
+``python -m benchmarks prior-cost`` times one epoch of both on 168 trials of 14
 bins and 8 dims, and how the cost grows. ``--published-epochs N`` also trains the
 published shape for N epochs on the latents of a recording, hours for its 800, and
 prints its held-out loss beside this prior's; with ``--checkpoint FILE`` it goes on
@@ -15,18 +15,16 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+import pandas as pd
 import torch
+from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
 
-from ..diffusion import DiffusionPrior
-from ..diffusion._closed_form import fit_closed_forms
-from ..diffusion._denoiser import SpatioTemporalDenoiser
-from ..utils._torch import limit_threads
-from ..utils._training import progress_bar
-from ._published_denoiser import N_STEPS, alpha_bars, train_published
-from ._results import write_whole
-from ._sessions import PAIRS
-from ._tables import Table
+from skerdiff.benchmark import PAIRS, Table
+from skerdiff.diffusion import DiffusionPrior
+
 from .prior_quality import source_latents
+from .published_denoiser import N_STEPS, alpha_bars, train_published
 
 SIZES = [(168, 14, 8), (672, 14, 8), (2688, 14, 8), (168, 28, 8), (168, 56, 8)]
 SIZES += [(168, 14, 16), (168, 14, 32)]
@@ -43,15 +41,19 @@ def trajectories(n_trials, n_bins, d, seed=0):
     return Z
 
 
-def fit_epoch_seconds(Z, n_epochs=10):
+def epoch_seconds(Z, device="cpu", n_epochs=10, **params):
     """Time one epoch of `DiffusionPrior.fit`, with all that belongs to it.
 
     Parameters
     ----------
     Z : ndarray of shape (n_trials, n_bins, d)
         Trajectories.
+    device : str, default="cpu"
+        Where to train.
     n_epochs : int, default=10
         Epochs to average over; the first, and the closed form, are left out.
+    **params : dict
+        Parameters of the prior.
 
     Returns
     -------
@@ -60,63 +62,13 @@ def fit_epoch_seconds(Z, n_epochs=10):
     """
     seconds = []
     for max_iter in (1, 1, 1 + n_epochs):  # the first to warm up
+        prior = DiffusionPrior(
+            max_iter=max_iter, n_clusters=8, device=device, random_state=0, **params
+        )
         start = perf_counter()
-        DiffusionPrior(max_iter=max_iter, n_clusters=8, random_state=0).fit(Z)
+        prior.fit(Z)
         seconds.append(perf_counter() - start)
     return (seconds[2] - seconds[1]) / n_epochs
-
-
-def epoch_seconds(Z, device="cpu", n_epochs=5):
-    """Time the bare gradient steps of one epoch, with and without attention.
-
-    Parameters
-    ----------
-    Z : ndarray of shape (n_trials, n_bins, d)
-        Trajectories.
-    device : str, default="cpu"
-        Where to train.
-    n_epochs : int, default=5
-        Epochs of each, by turns, to take the fastest of; after one to warm up.
-
-    Returns
-    -------
-    seconds : float
-        Time of an epoch, closed form included.
-    without : float
-        The same for blocks that do not attend: only their MLP is left.
-    """
-    prior = DiffusionPrior()
-    fold = np.arange(len(Z)) % 5
-    form, folds, _ = fit_closed_forms(Z, None, fold, 8, True, True, 0)
-    z = torch.tensor(Z, dtype=torch.float32, device=device)
-    index = torch.tensor(fold, device=device)
-    generator = torch.Generator(device=device).manual_seed(0)
-    nets, times = [], ([], [])
-    for attention in (True, False):
-        net = SpatioTemporalDenoiser(
-            *Z.shape[1:],
-            prior.n_channels,
-            prior.n_blocks,
-            prior.n_heads,
-            spatial=attention,
-            temporal=attention,
-            closed_form=form,
-            folds=folds,
-            weighting=prior.weighting,
-        ).to(device)
-        nets.append((net, torch.optim.AdamW(net.parameters(), prior.learning_rate)))
-    for _ in range(1 + n_epochs):
-        for (net, optimizer), mine in zip(nets, times):
-            start = perf_counter()
-            order = torch.randperm(len(z), generator=generator, device=device)
-            for rows in order.split(prior.batch_size):
-                optimizer.zero_grad()
-                net.loss(z[rows], index[rows], generator=generator).backward()
-                optimizer.step()
-            if z.is_cuda:
-                torch.cuda.synchronize()
-            mine.append(perf_counter() - start)
-    return tuple(min(mine[1:]) for mine in times)
 
 
 def loss_at_published_times(predict, Z, n_times=50, seed=5):
@@ -151,7 +103,7 @@ def loss_at_published_times(predict, Z, n_times=50, seed=5):
 
 def prior_loss(prior, Z):
     """Loss of a fitted prior at the published schedule's steps."""
-    net = prior.module_
+    net = prior.denoiser()
     z = torch.tensor((Z - prior.mean_) / prior.scale_)
 
     def predict(z, step, share):
@@ -161,7 +113,7 @@ def prior_loss(prior, Z):
     return loss_at_published_times(predict, z)
 
 
-def scaling_table(device="cpu", sizes=SIZES, verbose=False):
+def scaling_table(device="cpu", sizes=SIZES, verbose=False, n_epochs=10):
     """Measure how the cost of an epoch grows, and attention's share of it.
 
     Parameters
@@ -172,33 +124,29 @@ def scaling_table(device="cpu", sizes=SIZES, verbose=False):
         Trials, bins and dims of each row.
     verbose : bool, default=False
         Whether to show a progress bar.
+    n_epochs : int, default=10
+        Epochs to average over.
 
     Returns
     -------
     table : Table
-        With the methods ``rst`` and ``csv``.
+        With the methods ``rst`` and ``csv``. Attention's share is what an epoch takes
+        less without it, ``spatial=False`` and ``temporal=False``.
     """
-    header = [
-        "trials",
-        "bins",
-        "dims",
-        "s an epoch",
-        "attention's share",
-        "closed form, s in all",
-    ]
     rows = []
-    with progress_bar(verbose, len(sizes), "cost", "size") as progress:
-        for size in sizes:
-            Z = trajectories(*size)
-            start = perf_counter()
-            DiffusionPrior(max_iter=0, device=device).fit(Z)
-            closed = perf_counter() - start
-            whole, rest = epoch_seconds(Z, device)
-            found = [f"{whole:.2f}", f"{1 - rest / whole:.0%}", f"{closed:.1f}"]
-            rows.append([*map(str, size), *found])
-            if progress is not None:
-                progress(len(rows))
-    return Table("prior-cost", "Cost of the prior", header, rows)
+    for size in tqdm(sizes, "cost", disable=not verbose):
+        Z = trajectories(*size)
+        start = perf_counter()
+        DiffusionPrior(max_iter=0, device=device).fit(Z)
+        closed = perf_counter() - start
+        whole = epoch_seconds(Z, device, n_epochs)
+        rest = epoch_seconds(Z, device, n_epochs, spatial=False, temporal=False)
+        row = dict(zip(("trials", "bins", "dims"), map(str, size)))
+        row |= {"s an epoch": f"{whole:.2f}"}
+        row["attention's share"] = f"{1 - rest / whole:.0%}"
+        row["closed form, s in all"] = f"{closed:.1f}"
+        rows.append(row)
+    return Table("prior-cost", "Cost of the prior", pd.DataFrame(rows))
 
 
 def compare_losses(pair, n_epochs, seed=0, checkpoint=None):
@@ -240,16 +188,16 @@ def compare_losses(pair, n_epochs, seed=0, checkpoint=None):
 
 def main(argv=None):
     """Time, and print the tables."""
-    parser = argparse.ArgumentParser(prog="python -m skerdiff.benchmark.prior_cost")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks prior-cost")
     parser.add_argument("--data", choices=PAIRS, default="mihi")
     parser.add_argument("--published-epochs", type=int, default=0)
     parser.add_argument("--checkpoint", help="file to save that training to, and go on")
     parser.add_argument("--device", default="cpu", help="for the table")
     parser.add_argument("--output", help="CSV file to write the table to")
     args = parser.parse_args(argv)
-    with limit_threads(2):
+    with threadpool_limits(2):
         Z = trajectories(168, 14, 8)
-        ours = fit_epoch_seconds(Z)
+        ours = epoch_seconds(Z)
         published = min(train_published(torch.tensor(Z).float(), 2))
         print(
             f"s/epoch, 168 trials: {ours:.3f}, published shape {published:.2f}, "
@@ -258,11 +206,7 @@ def main(argv=None):
         table = scaling_table(args.device, verbose=True)
         print(table.rst())
         if args.output:
-            write_whole(Path(args.output), table.csv())
+            Path(args.output).write_text(table.csv(), encoding="utf-8")
         if args.published_epochs:
             print()
             compare_losses(args.data, args.published_epochs, checkpoint=args.checkpoint)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """How well the diffusion prior models held-out trajectories.
 
-``skerdiff benchmark run prior``
+``python -m benchmarks run prior``
 """
 
 # Authors: The skerdiff developers
@@ -9,6 +9,7 @@
 import warnings
 
 import numpy as np
+from joblib import Memory
 from scipy.stats import multivariate_normal
 from sklearn.base import BaseEstimator
 from sklearn.covariance import ledoit_wolf
@@ -16,17 +17,15 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
 
-from ..alignment._cache import fit_model, run_once
-from ..diffusion import DiffusionPrior
-from ..diffusion._mixture import autoregressive_covariance
-from ..latent import SequentialVAE
-from ..metrics import (
+from skerdiff.benchmark import load_pair
+from skerdiff.diffusion import DiffusionPrior
+from skerdiff.latent import SequentialVAE
+from skerdiff.metrics import (
     cross_correlation_distance,
     nearest_neighbour_ratio,
     two_sample_auc,
     value_distance,
 )
-from ._sessions import load_pair
 
 N_SAMPLES = 200
 REAL = "training trials"
@@ -49,7 +48,7 @@ class GaussianTrajectories(BaseEstimator):
         """Estimate mean and covariance."""
         mean = Z.mean(0)
         if self.kind == "var":
-            covariance = autoregressive_covariance(Z - mean, True, True)[0]
+            covariance = autoregressive_covariance(Z - mean)
         else:
             covariance = ledoit_wolf(Z.reshape(len(Z), -1))[0]
         self.density_ = multivariate_normal(mean.ravel(), covariance)
@@ -100,6 +99,34 @@ class MixtureTrajectories(BaseEstimator):
         return self.mixture_.sample(n_samples)[0]
 
 
+def autoregressive_covariance(R):
+    """Covariance of a first-order vector autoregression, from its residuals shrunk.
+
+    Parameters
+    ----------
+    R : ndarray of shape (n_trials, n_bins, d)
+        Trajectories of zero mean.
+
+    Returns
+    -------
+    covariance : ndarray of shape (n_bins * d, n_bins * d)
+        Of flattened trajectories.
+    """
+    _, n_bins, d = R.shape
+    before, after = R[:, :-1].reshape(-1, d), R[:, 1:].reshape(-1, d)
+    step = np.linalg.lstsq(before, after, rcond=None)[0].T
+    noise = ledoit_wolf(after - before @ step.T, assume_centered=True)[0]
+    now = ledoit_wolf(R[:, 0], assume_centered=True)[0]
+    covariance = np.empty((n_bins, d, n_bins, d))
+    for k in range(n_bins):
+        covariance[k, :, k] = now
+        for j in range(k):
+            covariance[k, :, j] = step @ covariance[k - 1, :, j]
+            covariance[j, :, k] = covariance[k, :, j].T
+        now = step @ now @ step.T + noise
+    return covariance.reshape(n_bins * d, n_bins * d)
+
+
 def models(seed):
     """List the models to compare, by name."""
     priors = {
@@ -114,6 +141,10 @@ def models(seed):
         "Gaussian mixture": MixtureTrajectories(seed),
         "VAR(1)": GaussianTrajectories("var"),
     } | {name: DiffusionPrior(random_state=seed, **p) for name, p in priors.items()}
+
+
+def _fit(model, X, y):
+    return model.fit(X, y)
 
 
 def source_latents(pair, seed, behaviour=None, memory=None):
@@ -139,7 +170,7 @@ def source_latents(pair, seed, behaviour=None, memory=None):
     data = load_pair(pair, seed, behaviour)
     X, y = data.trials[data.trials.source], data.y[data.trials.is_source]
     model = SequentialVAE(random_state=seed)
-    model = run_once(memory, fit_model, {"model": model, "X": X, "y": y}, {})
+    model = Memory(memory, verbose=0).cache(_fit)(model, X, y)
     Z = np.asarray(model.transform(X), np.float64)
     return (Z - Z.mean((0, 1))) / Z.std((0, 1))
 

@@ -3,7 +3,7 @@
 ERDiff's Table 1 (cross-day, R2 in percent, mean and standard deviation of five runs)
 and Table 2 (parameters added, their size, time of alignment per epoch): Wang, Wu, Li
 and Wu, NeurIPS 2023. Measured by the authors on another cut of recordings of primary
-motor cortex (37 bins of 20 ms) and under their protocol, see `_published_protocol`.
+motor cortex (37 bins of 20 ms) and under their protocol, see `published_protocol`.
 """
 
 # Authors: The skerdiff developers

@@ -11,25 +11,21 @@ the step size, batches, objective and number of epochs of the script.
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
-from copy import deepcopy
+import zlib
 
 import numpy as np
 import torch
+from joblib import Memory
 from sklearn.linear_model import Ridge
 
-from ..alignment import ERDiffAligner
-from ..alignment._cache import run_once
-from ..alignment.divergences import gaussian_kl, moments
-from ..alignment._loop import TrainableReadIn
-from ..decoding import PerBinRegressor
-from ..diffusion._objectives import denoising_loss
-from ..diffusion._sde import T_MIN
-from ..exceptions import ConfigurationError
-from ..metrics import behaviour_r2_score, behaviour_rmse
-from ..utils._random import derive_seed, make_generator
-from ..utils._torch import as_tensor, limit_threads
+from skerdiff.alignment import ERDiffAligner
+from skerdiff.alignment.divergences import gaussian_kl, moments
+from skerdiff.decoding import PerBinRegressor
+from skerdiff.exceptions import ConfigurationError
+from skerdiff.metrics import behaviour_r2_score, behaviour_rmse
 
-N_EPOCHS, BATCH_SIZE, LEARNING_RATE, T_MAX = 500, 16, 5e-4, 1 / 6
+N_EPOCHS, BATCH_SIZE, LEARNING_RATE = 500, 16, 5e-4
+T_MIN, T_MAX = 1e-3, 1 / 6  # of the diffusion times that are drawn
 
 # paired by index in files sorted by direction; best epoch by target labels; scored on
 # the trials it adapted to
@@ -79,7 +75,8 @@ def published_protocol(split, variant, seed=0, memory=None, n_epochs=N_EPOCHS):
         "n_epochs": n_epochs,
     }
     # the first two variants share their training, and so do the next two
-    rows = run_once(memory, _score_epochs, arguments, {"memory": memory})
+    score = Memory(memory, verbose=0).cache(_score_epochs, ignore=["memory"])
+    rows = score(**arguments, memory=memory)
     return max(rows, key=lambda row: row["r2"]) if best_epoch else rows[-1]
 
 
@@ -87,7 +84,9 @@ def _score_epochs(split, paired, on_adapted, seed, n_epochs, memory):
     """Adapt, and score after every epoch."""
     X, y = split.source
     aligner = ERDiffAligner(init="source", random_state=seed, memory=memory)
-    decoder = PerBinRegressor(Ridge()).fit(aligner.fit_transform(X, y), y)
+    Z = aligner.fit_transform(X, y)
+    decoder = PerBinRegressor(Ridge()).fit(Z, y)
+    source = Source(aligner.latent_model_, Z)
     adapted, scored = split.train, split.test
     if on_adapted:
         both = zip(split.train, split.test)
@@ -103,16 +102,18 @@ def _score_epochs(split, paired, on_adapted, seed, n_epochs, memory):
             split.source_direction, split.target_direction
         )
         adapted = scored = tuple(part[rows] for part in adapted)
-    denoiser = deepcopy(aligner.prior_.module_).float().requires_grad_(False)
+    denoiser = aligner.prior_.denoiser().float()
 
     def error(z, generator):
         t = torch.empty(len(z)).uniform_(T_MIN, T_MAX, generator=generator)
         noise = torch.empty_like(z).normal_(generator=generator)
-        return denoising_loss(denoiser, denoiser.sde, z, t, noise, "l1_mse").mean()
+        alpha, sigma = (a[:, None, None] for a in denoiser.sde.marginal(t))
+        miss = denoiser(alpha * z + sigma * noise, t) - noise
+        return (0.5 * miss.abs() + 0.5 * miss.square()).mean((1, 2)).mean()
 
-    z_source = as_tensor(aligner._standard_latents())[source_rows]
+    z_source = source.latents[source_rows]
     epochs = adapt_as_published(
-        aligner, adapted[0], z_source, error, seed, paired=paired
+        source, adapted[0], z_source, error, seed, paired=paired
     )
     features = aligner.latent_model_.features(scored[0])
     rows = []
@@ -124,13 +125,47 @@ def _score_epochs(split, paired, on_adapted, seed, n_epochs, memory):
     return rows
 
 
-def adapt_as_published(aligner, X, z_source, error, seed, *, paired=False):
-    """Adapt a read-in as the public script does: no criterion, no end.
+class Source:
+    """What adapting needs of the source: its model, and its latents standardised.
 
     Parameters
     ----------
-    aligner : ERDiffAligner
+    model : LatentModel
         Fitted; it is left as it is.
+    Z : ndarray of shape (n_source_trials, n_bins, d)
+        Latents of the source.
+    """
+
+    def __init__(self, model, Z):
+        scale = Z.std((0, 1))
+        parts = Z.mean((0, 1)), np.where(scale == 0, 1.0, scale)
+        self.model, self.module = model, model.torch_encoder().float().eval()
+        self.mean, self.scale = (_tensor(part) for part in parts)
+        self.latents = _tensor((Z - parts[0]) / parts[1])
+
+    def encode(self, activations):
+        """Activations (n, n_bins, n_readin) to standardised latents (n, n_bins, d)."""
+        return (self.module(activations) - self.mean) / self.scale
+
+
+def _tensor(array):
+    return torch.tensor(np.ascontiguousarray(array), dtype=torch.float32)
+
+
+def _generator(seed, name):
+    digest = zlib.crc32(f"{seed}/{name}".encode())
+    return torch.Generator().manual_seed(digest % (2**31 - 1))
+
+
+def adapt_as_published(source, X, z_source, error, seed, *, paired=False):
+    """Adapt a read-in as the public script does: no criterion, no end.
+
+    It starts as a copy of the source's, column by column; missing neurons are silent.
+
+    Parameters
+    ----------
+    source : Source
+        The source.
     X : ndarray of shape (n_trials, n_bins, n_neurons)
         Target trials.
     z_source : Tensor of shape (n_source_trials, n_bins, d)
@@ -148,27 +183,29 @@ def adapt_as_published(aligner, X, z_source, error, seed, *, paired=False):
     readin : tuple of ndarray
         Weights and bias after each epoch.
     """
-    features = aligner.latent_model_.features(X)
-    start = aligner._start(features, seed, "source")
-    x = as_tensor(features)
-    size = np.sqrt(features.var((0, 1)).mean())
-    readin = TrainableReadIn(*(as_tensor(a) for a in (*start.readin, size)))
-    encode = aligner._encoder(torch.device("cpu"))
-    optimizer = torch.optim.Adam(readin.parameters(), lr=LEARNING_RATE)
-    shuffler = make_generator(derive_seed(seed, "batches"))
-    generator = make_generator(derive_seed(seed, "noise"))
+    features = source.model.features(X)
+    x = _tensor(features)
+    own, bias = (_tensor(a) for a in source.model.readin_)
+    n_shared = min(own.shape[1], x.shape[2])
+    weights = torch.zeros(len(own), x.shape[2])
+    weights[:, :n_shared] = own[:, :n_shared]
+    # steps are in units of the inverse of a feature's typical size
+    size = _tensor(np.sqrt(features.var((0, 1)).mean()))
+    change, shift = (torch.zeros_like(a).requires_grad_() for a in (weights, bias))
+    optimizer = torch.optim.Adam([change, shift], lr=LEARNING_RATE)
+    shuffler, generator = (_generator(seed, name) for name in ("batches", "noise"))
     while True:
         orders = [torch.arange(len(x)), torch.arange(len(z_source))]
         if not paired:
             orders = [torch.randperm(len(o), generator=shuffler) for o in orders]
-        with limit_threads(2):
-            for mine, theirs in zip(*(order.split(BATCH_SIZE) for order in orders)):
-                z = encode(readin(x[mine]))
-                anchor = gaussian_kl(moments(z_source[theirs]), moments(z))
-                optimizer.zero_grad()
-                (error(z, generator) + anchor).backward()
-                optimizer.step()
-        yield tuple(a.detach().double().numpy() for a in readin.current())
+        for mine, theirs in zip(*(order.split(BATCH_SIZE) for order in orders)):
+            z = source.encode(x[mine] @ (weights + change / size).T + bias + shift)
+            anchor = gaussian_kl(moments(z_source[theirs]), moments(z))
+            optimizer.zero_grad()
+            (error(z, generator) + anchor).backward()
+            optimizer.step()
+        now = weights + change / size, bias + shift
+        yield tuple(a.detach().double().numpy() for a in now)
 
 
 def pair_by_direction(source, target):

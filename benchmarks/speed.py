@@ -1,4 +1,4 @@
-"""Has it become slower? ``python -m skerdiff.benchmark.speed``.
+"""Has it become slower? ``python -m benchmarks speed``.
 
 Times fitting, adapting, transforming, sampling and likelihoods on one thread, in units
 of a reference: the training of a small recurrent network in bare PyTorch, timed in
@@ -16,13 +16,12 @@ from time import perf_counter
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
-from ..alignment import ERDiffAligner, GeometryAligner
-from ..datasets import make_reaching_sessions
-from ..diffusion import DiffusionPrior
-from ..latent import SequentialVAE
-from ..utils._random import seeded_torch
-from ..utils._torch import limit_threads
+from skerdiff.alignment import ERDiffAligner, GeometryAligner
+from skerdiff.datasets import make_reaching_sessions
+from skerdiff.diffusion import DiffusionPrior
+from skerdiff.latent import SequentialVAE
 
 BASELINE = Path(__file__).with_name("speed_baseline.json")
 LIMIT = 1.5
@@ -31,7 +30,8 @@ N_ROUNDS = 3
 
 def reference():
     """Train a bare recurrent network for a while: the unit of time."""
-    with seeded_torch(0):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
         net = torch.nn.GRU(48, 48, batch_first=True)
         x = torch.randn(64, 20, 48)
     optimizer = torch.optim.Adam(net.parameters())
@@ -88,7 +88,7 @@ def measure(calls, n_repeats=5):
     """
     calls = {"reference": reference, **calls}
     best = dict.fromkeys(calls, np.inf)
-    with limit_threads(1):
+    with threadpool_limits(1):
         for _ in range(n_repeats):
             for name, call in calls.items():
                 start = perf_counter()
@@ -118,7 +118,7 @@ def slower(ratios, baseline, limit=LIMIT):
 
 def main(argv=None):
     """Measure, compare and print; the exit status is 1 if anything is slower."""
-    parser = argparse.ArgumentParser(prog="python -m skerdiff.benchmark.speed")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks speed")
     parser.add_argument("--baseline", default=BASELINE, help="file of stored ratios")
     parser.add_argument("--save", action="store_true", help="store what is measured")
     args = parser.parse_args(argv)
@@ -143,7 +143,3 @@ def main(argv=None):
         mark = "  SLOWER" if name in late else ""
         print(f"{name:18} {value:5.2f}  {stored:6.2f}  {value / stored:12.2f}{mark}")
     return 1 if late else 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

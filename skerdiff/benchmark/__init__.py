@@ -18,7 +18,7 @@ _MODULES = {
     "_methods": ["METHODS"],
     "_report": ["compare", "load_results", "write_report"],
     "_runner": ["run"],
-    "_sessions": ["load_pair", "make_split"],
+    "_sessions": ["MODEL_SETTINGS", "TRIAL_SETTINGS", "load_pair", "make_split"],
     "_tables": ["Table", "by_seed", "difference", "group", "seeds_note", "summary"],
 }
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}

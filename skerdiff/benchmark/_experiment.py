@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 from ..utils._code import classes_of, code_digest
 from ._methods import aligner_names, make_aligner
-from ._sessions import MODEL, SETTING, SIMULATION, load_pair, make_split
+from ._sessions import MODEL_SETTINGS, SETTING, SIMULATION, load_pair, make_split
 from ._tables import group, slug
 
 
@@ -154,5 +154,5 @@ class Catalogue:
         if aligner is None:
             return None
         known = aligner.get_params(deep=False)
-        params = {k: setting[k] for k in MODEL if k in setting and k in known}
+        params = {k: setting[k] for k in MODEL_SETTINGS if k in setting and k in known}
         return clone(aligner).set_params(**params)

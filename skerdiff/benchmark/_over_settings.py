@@ -46,7 +46,7 @@ def _share_of_oracle(own, best):
         return ""
     text = f"{own.mean() / best.mean():.2f} [{(own / best).min():.2f}]"
     failed = (own < FAILED * best).sum()
-    return text + f", {failed} failed" * (failed > 0)
+    return f"{text}, {failed} failed" if failed else text
 
 
 def parts_table(name, title, results):

@@ -24,7 +24,7 @@ from ..utils._code import classes_of, code_digest
 from ..utils._torch import limit_threads
 from ._provenance import made_by
 from ._results import PLAN, open_results, read_results, write_whole
-from ._sessions import MODEL
+from ._sessions import MODEL_SETTINGS
 
 BACKENDS = ("loky", "dask")
 ERRORS = "errors.log"
@@ -171,7 +171,7 @@ def content_of(cell, experiment, aligner):
         what["data"] = _digest(path, path.stat().st_mtime_ns)
     what["setting"] = {k: v for k, v in cell["setting"].items() if k != "name"}
     if experiment.takes_aligners:
-        for key in MODEL:
+        for key in MODEL_SETTINGS:
             value = what["setting"].pop(key, None)
             if aligner is None and key == "n_components" and value:
                 what["setting"][key] = value

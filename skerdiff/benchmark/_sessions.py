@@ -26,8 +26,8 @@ SIMULATION = {
     "gain": (float, 1e-3, 1e3),
     "tuning_rotation": (float, -10, 10),
 }
-MODEL = {"n_components": (int, 1, 1000), "noise_scale": (float, 1e-3, 1e3)}
-TRIALS = {
+MODEL_SETTINGS = {"n_components": (int, 1, 1000), "noise_scale": (float, 1e-3, 1e3)}
+TRIAL_SETTINGS = {
     "target_trials": (int, 4, 10**6),
     "target_directions": (int, 1, 10**3),
     "source_directions": (int, 1, 10**3),
@@ -39,7 +39,7 @@ TRIALS = {
     "spikes_kept": (float, 1e-3, 1),
     "permuted": (bool, False, True),
 }
-SETTING = TRIALS | MODEL | SIMULATION
+SETTING = TRIAL_SETTINGS | MODEL_SETTINGS | SIMULATION
 
 
 def load_pair(name, seed=0, behaviour=None, **simulation):

@@ -10,7 +10,7 @@ from scipy.optimize import root
 from sklearn.utils import Bunch, check_random_state
 
 from ..trials import Trials
-from ..utils._bernoulli import natural_parameter, sample
+from ..utils.bernoulli import natural_parameter, sample
 from ..utils._sklearn import Interval, validate_params
 from ._reaching import _draw_neurons, _per_session
 

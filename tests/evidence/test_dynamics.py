@@ -12,7 +12,7 @@ from skerdiff.benchmark._dynamics import (
     negative_log_likelihood,
 )
 from skerdiff.datasets._bernoulli import BernoulliDynamics
-from skerdiff.utils._bernoulli import log_density
+from skerdiff.utils.bernoulli import log_density
 
 
 @pytest.fixture(scope="module")
