@@ -86,6 +86,7 @@ class Latents(Decoding):
 
     methods = ("no adaptation", "geometry only", "ERDiff")
     shows_settings_together = False
+    tables = Experiment.tables
 
     def refuse(self, methods):
         """Refuse the oracle."""
@@ -159,8 +160,8 @@ class KnownDynamics(Evidence, Decoding):
         rows.append({"method": "true latents", **true, "R2 of latents": "1"})
         notes = [
             seeds_note(results),
-            "NLL: negative log-likelihood of decoded target trajectories under the true "
-            "dynamics, the nearer to that of the true latents the better, as "
+            "NLL: negative log-likelihood of decoded target trajectories under the "
+            "true dynamics, the nearer to that of the true latents the better, as "
             "trajectories that are too smooth go below it. KL: divergence of dynamics "
             "fitted to them from the true ones. Fixed points: mean distance from the "
             "true stable ones to those of the fitted dynamics, in a square with sides "
@@ -177,7 +178,7 @@ class KnownDynamics(Evidence, Decoding):
 
 
 class PublishedProtocol(Evidence):
-    """ERDiff as its public script scores it, with one thing after the other put right."""
+    """ERDiff as its public script scores it, and with one thing after the other right."""
 
     methods = tuple(PROTOCOLS)
     takes_aligners = False
@@ -246,9 +247,9 @@ class EqualTime(Evidence):
             f"The published denoiser was trained for {', '.join(map(str, epochs))} "
             "epochs; the public code has 800.",
             "ERDiffAligner against the published denoiser, objective, step size, "
-            "batches and start, sessions shuffled, on the same trials in one run on one "
-            "thread. The published shape is stopped when its R2 on held-out trials is "
-            "within 0.01, or after 25 times as long.",
+            "batches and start, sessions shuffled, on the same trials in one run on "
+            "one thread. The published shape is stopped when its R2 on held-out trials "
+            "is within 0.01, or after 25 times as long.",
         ]
         return Table(name, title, pd.DataFrame(rows, columns=header), notes, results)
 
@@ -287,10 +288,10 @@ class PriorQuality(Evidence):
             rows.append(row)
         notes = [
             seeds_note(results),
-            "Held-out trajectories of source latents: log-likelihood in nats per value; "
-            "mean denoising error; between samples and held-out trials the distances of "
-            "values and of correlations, a classifier's AUC and the nearest-neighbour "
-            "ratio.",
+            "Held-out trajectories of source latents: log-likelihood in nats per "
+            "value; mean denoising error; between samples and held-out trials the "
+            "distances of values and of correlations, a classifier's AUC and the "
+            "nearest-neighbour ratio.",
         ]
         return Table(name, title, rows, notes, results)
 
@@ -358,8 +359,9 @@ class Headroom(Evidence):
         notes = [
             seeds_note(results),
             "R2 of held-out target trials from aligned latents: by the decoder of the "
-            "source, and by one trained with labels on the aligned latents of the trials "
-            "that were adapted to. The difference is what moving the latents could gain.",
+            "source, and by one trained with labels on the aligned latents of the "
+            "trials that were adapted to. The difference is what moving the latents "
+            "could gain.",
         ]
         return Table(name, title, rows, notes, results)
 

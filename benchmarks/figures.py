@@ -6,6 +6,8 @@ They are made without pyplot, and so leave its backend and its figures alone.
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
+from functools import partial
+
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
@@ -52,15 +54,17 @@ def _three(path):
     return np.pad(path, ((0, 0), (0, max(0, 3 - path.shape[1]))))[:, :3].T
 
 
+def _fitted(weights, step, Z):
+    return fitted_velocity(weights, Z, step)
+
+
 def draw_dynamics(title, results):
     """Vector fields and fixed points, of the first seed."""
     results = results[results["seed"] == results["seed"].iloc[0]]
     dynamics = make_bernoulli_dynamics(1, 2, 2, random_state=0).dynamics
     fields = {"true dynamics": dynamics.velocity}
     for method, weights in zip(results["method"], results["weights"]):
-        fields[method] = lambda Z, w=np.array(weights): fitted_velocity(
-            w, Z, dynamics.step
-        )
+        fields[method] = partial(_fitted, np.array(weights), dynamics.step)
     n_columns = min(3, len(fields))
     n_rows = -(-len(fields) // n_columns)
     fig = Figure(figsize=(2.9 * n_columns, 3.1 * n_rows), layout="constrained")

@@ -70,7 +70,7 @@ class Decoding(Experiment):
             gain = "" if method == reference else difference(r2[method], r2[reference])
             row[f"R2 less {reference}"] = gain
             row["rank"] = f"{ranks[method]:.1f}" if method in ranks else ""
-            row["ambiguous"] = f"{mine['ambiguous'].sum()}/{len(mine)}"
+            row["ambiguous"] = f"{mine['ambiguous'].astype(int).sum()}/{len(mine)}"
             row["adds"] = f"{mine['n_parameters_added'].iloc[0]:,.0f}"
             rows.append(row)
         notes = [
