@@ -186,13 +186,15 @@ def _entries(tables):
 
 
 def _files(experiments):
-    names = [slug(e.name) for e in experiments]
-    for e, name in zip(experiments, names):
-        if names.count(name) > 1 or name in RESERVED or not name:
-            _refuse(
-                f"experiment {e.name!r} needs another name: its files would be called "
-                f"{name!r}, as others are."
-            )
+    names = [*RESERVED, "", *(slug(e.name) for e in experiments)]
+    _refuse(
+        *(
+            f"experiment {e.name!r} needs another name: its files would be called "
+            f"{slug(e.name)!r}, as others are."
+            for e in experiments
+            if names.count(slug(e.name)) > 1
+        )
+    )
     return experiments
 
 
