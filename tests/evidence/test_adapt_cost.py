@@ -2,15 +2,15 @@
 
 import pytest
 
-from skerdiff.benchmark.adapt_cost import cost_table, measure
+from benchmarks.adapt_cost import cost_table, measure
 
 
 def test_time_and_memory_of_a_small_session():
     table = cost_table([(20, 12)], ["GeometryAligner"])
-    assert table.header == ["trials", "neurons"] + [
+    assert list(table.frame) == ["trials", "neurons"] + [
         f"GeometryAligner: {unit}" for unit in ("s", "GB")
     ]
-    ((n_trials, n_neurons, seconds, memory),) = table.rows
+    ((n_trials, n_neurons, seconds, memory),) = table.frame.to_numpy()
     assert (n_trials, n_neurons) == ("20", "12")
     assert float(seconds) > 0
     assert 0.1 < float(memory) < 4

@@ -1,14 +1,15 @@
 """Constants of the geometry, varied one at a time."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.linear_model import Ridge
 
-from skerdiff import GeometryAligner, IdentityAligner, SequentialVAE
-from skerdiff.benchmark import _cross_day, _pool
-from skerdiff.benchmark._constants import VARIANTS, compare_constants
-from skerdiff.benchmark._over_settings import constants_table, thresholds_table
-from skerdiff.benchmark._sessions import load_pair, make_split
+from skerdiff import GeometryAligner, SequentialVAE
+from benchmarks import pool
+from benchmarks.constants import VARIANTS, compare_constants
+from benchmarks.experiments import constants_table, thresholds_table
+from skerdiff.benchmark import load_pair, make_split
 from skerdiff.decoding import PerBinRegressor
 from skerdiff.metrics import behaviour_r2_score
 
@@ -18,11 +19,9 @@ def result(r2, margin=1.0, carried=1.0, **more):
     return dict.fromkeys(VARIANTS, r2) | found | more
 
 
-def line(data, seed, result, **setting):
-    setting = {"name": "balanced"} | setting
-    return {"data": data, "seed": seed, "setting": setting, "method": "constants"} | {
-        "result": result
-    }
+def line(data, seed, result, name="balanced", permuted=False):
+    names = {"data": data, "seed": seed, "setting": name, "structureless": permuted}
+    return names | result
 
 
 def test_other_values_are_compared_by_seed_and_data():
@@ -32,12 +31,13 @@ def test_other_values_are_compared_by_seed_and_data():
         for seed in (0, 1)
     ]
     lines.append(line("jango", 0, result(-9.0), name="none", permuted=True))
-    table = constants_table("c", "c", lines)
-    assert table.header == ["constants", "jango", "synthetic", "all"]
-    assert table.rows[0] == ["as chosen", "0.800", "0.800", "0.800"]
-    (row,) = [row for row in table.rows if row[0] == "entropy 0.5"]
+    table = constants_table("c", "c", pd.DataFrame(lines))
+    assert list(table.frame) == ["constants", "jango", "synthetic", "all"]
+    rows = table.frame.to_numpy().tolist()
+    assert rows[0] == ["as chosen", "0.800", "0.800", "0.800"]
+    (row,) = [row for row in rows if row[0] == "entropy 0.5"]
     assert [text.split()[0] for text in row[1:]] == ["+0.010", "+0.030", "+0.020"]
-    (row,) = [row for row in table.rows if row[0] == "map alone"]
+    (row,) = [row for row in rows if row[0] == "map alone"]
     assert row[3].startswith("+0.000")
 
 
@@ -48,7 +48,8 @@ def test_thresholds_are_judged_by_failed_and_right_runs():
         line("jango", 2, result(0.1, margin=0.015)),
         line("jango", 3, result(0.8, carried=0.05), name="none", permuted=True),
     ]
-    rows = {row[0]: row[1:] for row in thresholds_table("c", "c", lines).rows}
+    frame = thresholds_table("c", "c", pd.DataFrame(lines)).frame
+    rows = {row[0]: row[1:] for row in frame.to_numpy().tolist()}
     # margins below 0, 0.005, 0.01, 0.02, 0.04, 0.08; variances down the rows
     lowest, low, half, used, *_ = rows
     assert rows[lowest][0] == "0.00 / 0.00"
@@ -56,16 +57,15 @@ def test_thresholds_are_judged_by_failed_and_right_runs():
     assert rows[half][3] == "1.00 / 0.00"
     assert rows[used][3] == "1.00 / 0.50"
     assert rows[used][4] == "1.00 / 1.00"
-    assert not thresholds_table("c", "c", lines[:2]).rows
+    assert not len(thresholds_table("c", "c", pd.DataFrame(lines[:2])).frame)
 
 
 @pytest.mark.slow
 def test_constants_in_use_are_those_of_the_aligner(monkeypatch):
     model = SequentialVAE(n_components=4, n_hidden=16, max_iter=10)
-    for module, cls in ((_pool, GeometryAligner), (_cross_day, IdentityAligner)):
-        monkeypatch.setattr(
-            module, cls.__name__, lambda cls=cls, **params: cls(model, **params)
-        )
+    monkeypatch.setattr(
+        pool, "GeometryAligner", lambda **params: GeometryAligner(model, **params)
+    )
     split = make_split(load_pair("synthetic"), 0, {"target_trials": 60})
     row = compare_constants(split)
     aligner = GeometryAligner(model, random_state=0)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skerdiff.benchmark._dynamics import (
+from benchmarks.dynamics import (
     dynamics_divergence,
     fit_dynamics,
     fitted_natural_parameter,
@@ -11,13 +11,13 @@ from skerdiff.benchmark._dynamics import (
     implied_draws,
     negative_log_likelihood,
 )
-from skerdiff.datasets._bernoulli import BernoulliDynamics
+from skerdiff.datasets import make_bernoulli_dynamics
 from skerdiff.utils.bernoulli import log_density
 
 
 @pytest.fixture(scope="module")
 def dynamics():
-    return BernoulliDynamics(step=0.2)
+    return make_bernoulli_dynamics(1, 2, 2, random_state=0).dynamics
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@
 import numpy as np
 
 from skerdiff import IdentityAligner, SequentialVAE
-from skerdiff.benchmark._headroom import headroom
-from skerdiff.benchmark._sessions import load_pair, make_split
+from benchmarks.headroom import headroom
+from skerdiff.benchmark import load_pair, make_split
 
 MODEL = SequentialVAE(n_components=4, n_hidden=16, max_iter=10)
 

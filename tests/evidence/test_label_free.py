@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from skerdiff import GeometryAligner, IdentityAligner, SequentialVAE
-from skerdiff.benchmark import label_free
-from skerdiff.benchmark.label_free import (
+from benchmarks import label_free
+from benchmarks.label_free import (
     SCORERS,
     SCORES,
     correlations,

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import multivariate_normal
 from sklearn.covariance import ledoit_wolf
 
-from skerdiff.benchmark.prior_quality import (
+from benchmarks.prior_quality import (
     REAL,
     GaussianTrajectories,
     MixtureTrajectories,

@@ -1,16 +1,18 @@
 """The public script's protocol, and the race against its shape."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from sklearn.base import clone
 
-from skerdiff.benchmark import _equal_time, _published_protocol
-from skerdiff.benchmark._published_protocol import (
+from benchmarks import equal_time as race
+from benchmarks import published_protocol as protocol
+from benchmarks.published_protocol import (
     VARIANTS,
     pair_by_direction,
     published_protocol,
 )
-from skerdiff.benchmark._sessions import Split
 from skerdiff.diffusion import DiffusionPrior
 from skerdiff.exceptions import ConfigurationError
 from skerdiff.latent import SequentialVAE
@@ -24,7 +26,7 @@ def quick(monkeypatch):
         "prior": DiffusionPrior(max_iter=1, n_channels=8, n_blocks=1, n_heads=2),
         "n_components": 3,
     }
-    for module in (_published_protocol, _equal_time):
+    for module in (protocol, race):
         original = module.ERDiffAligner
         monkeypatch.setattr(
             module,
@@ -47,10 +49,16 @@ def split():
         weights = rng.standard_normal((2, n_neurons))
         sessions.append((rng.poisson(np.exp(y @ weights)).astype(float), y, direction))
     (X, y, direction), (X_new, y_new, towards) = sessions
-    return Split(
-        (X, y), (X_new[:28], y_new[:28]), (X_new[28:], y_new[28:]), "a", "b",
-        direction, towards, np.ones(8, bool),
-    )  # fmt: skip
+    return SimpleNamespace(
+        source=(X, y),
+        train=(X_new[:28], y_new[:28]),
+        test=(X_new[28:], y_new[28:]),
+        source_name="a",
+        target_name="b",
+        source_direction=direction,
+        target_direction=towards,
+        present=np.ones(8, bool),
+    )
 
 
 def test_pairs_share_their_direction():
@@ -76,13 +84,13 @@ def test_the_variants_switch_one_thing_after_the_other(quick, split):
 def test_a_cache_shares_trainings_and_changes_no_result(
     quick, split, tmp_path, monkeypatch
 ):
-    trained, train = [], _published_protocol.adapt_as_published
+    trained, train = [], protocol.adapt_as_published
 
     def count(*args, **kwargs):
         trained.append(args)
         return train(*args, **kwargs)
 
-    monkeypatch.setattr(_published_protocol, "adapt_as_published", count)
+    monkeypatch.setattr(protocol, "adapt_as_published", count)
     rows = {v: published_protocol(split, v, n_epochs=4) for v in VARIANTS}
     assert len(trained) == 5
     for variant in VARIANTS:
@@ -117,11 +125,11 @@ def test_trials_without_directions_cannot_be_paired(quick, split):
 def test_the_race_stops_at_the_same_r2_or_at_the_end_of_its_time(
     quick, split, monkeypatch
 ):
-    row = _equal_time.equal_time(split, prior_epochs=1, budget=2.0)
+    row = race.equal_time(split, prior_epochs=1, budget=2.0)
     assert row["ratio"] == pytest.approx(row["published_s"] / row["adapt_s"])
     assert row["published_epochs"] >= 1
     assert row["reached"] or row["ratio"] >= 2.0
     assert row["published_best_r2"] >= row["published_r2_at_equal_time"]
-    monkeypatch.setattr(_equal_time, "CLOSE", 1e6)
-    row = _equal_time.equal_time(split, prior_epochs=1, budget=2.0)
+    monkeypatch.setattr(race, "CLOSE", 1e6)
+    row = race.equal_time(split, prior_epochs=1, budget=2.0)
     assert row["reached"] and row["published_epochs"] == 1

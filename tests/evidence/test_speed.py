@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from skerdiff.benchmark import speed
+from benchmarks import speed
 
 
 def test_a_slowdown_of_half_as_much_again_is_seen():
