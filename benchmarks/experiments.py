@@ -178,7 +178,7 @@ class KnownDynamics(Evidence, Decoding):
 
 
 class PublishedProtocol(Evidence):
-    """ERDiff as its public script scores it, and with one thing after the other right."""
+    """ERDiff as its public script scores it, then with one thing after another right."""
 
     methods = tuple(PROTOCOLS)
     takes_aligners = False

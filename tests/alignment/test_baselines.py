@@ -8,6 +8,7 @@ import torch
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 
+from benchmarks.methods import from_source
 from skerdiff import (
     DiffusionPrior,
     ERDiffAligner,
@@ -29,7 +30,6 @@ from skerdiff.alignment import (
     SinkhornAligner,
 )
 from skerdiff.alignment._coral import moment_map
-from skerdiff.benchmark._methods import from_source
 from skerdiff.geometry._similarity import relative_residual
 from skerdiff.utils import all_estimators
 from skerdiff.utils._random import derive_seed, numpy_generator

@@ -65,7 +65,9 @@ def test_every_aligner_is_a_method_by_the_name_of_its_class(tmp_path):
     aligners = [name for name, _ in all_estimators("aligner")]
     assert len(aligners) > 10
     assert methods[:2] == ["short ERDiff", "DANNAligner"]
-    types = {type(CATALOGUE.aligner_of(c, {"short ERDiff": GOOD_METHOD})) for c in cells}
+    types = {
+        type(CATALOGUE.aligner_of(c, {"short ERDiff": GOOD_METHOD})) for c in cells
+    }
     assert {cls.__name__ for cls in types - {type(None)}} == set(aligners)
     assert len(methods) == 1 + len(aligners) + 1  # and the oracle
 
@@ -138,7 +140,12 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path):
     with pytest.raises(ConfigurationError) as caught:
         read_configuration(write(tmp_path, text))
     faults = str(caught.value).split("\n- ")[1:]
-    for part in ("method 'z': a method must be", "data 'x'", "method 'y'", "seeds must"):
+    for part in (
+        "method 'z': a method must be",
+        "data 'x'",
+        "method 'y'",
+        "seeds must",
+    ):
         assert sum(part in fault for fault in faults) == 1
     assert any("'stray' is no key" in fault for fault in faults)
     assert len(faults) == 5

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from skerdiff.benchmark import CATALOGUE, load_pair
-from skerdiff.benchmark import run as run_benchmark
 from skerdiff.benchmark import _runner as runner
+from skerdiff.benchmark import run as run_benchmark
 from skerdiff.benchmark._cli import main
 from skerdiff.benchmark._config import read_configuration
 from skerdiff.benchmark._report import _planned as planned

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import Ridge
 
-from skerdiff import GeometryAligner, SequentialVAE
 from benchmarks import pool
 from benchmarks.constants import VARIANTS, compare_constants
 from benchmarks.experiments import constants_table, thresholds_table
+from skerdiff import GeometryAligner, SequentialVAE
 from skerdiff.benchmark import load_pair, make_split
 from skerdiff.decoding import PerBinRegressor
 from skerdiff.metrics import behaviour_r2_score

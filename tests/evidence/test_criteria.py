@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from skerdiff import SequentialVAE
 from benchmarks import criteria, pool
 from benchmarks.criteria import CRITERIA, compare_criteria
 from benchmarks.criteria import _by_prior as judge_by_prior
+from skerdiff import SequentialVAE
 from skerdiff.benchmark import load_pair, make_split
 from skerdiff.diffusion import DiffusionPrior
 from skerdiff.geometry import distinct_alignments, geometric_readin

@@ -187,7 +187,9 @@ def test_the_evidence_uses_the_public_interface_alone():
     files = sorted(FOLDER.rglob("*.py"))
     assert len(files) > 15
     texts = {file.name: file.read_text(encoding="utf-8") for file in files}
-    assert any("skerdiff.geometry" in " ".join(imported_names(t)) for t in texts.values())
+    assert any(
+        "skerdiff.geometry" in " ".join(imported_names(t)) for t in texts.values()
+    )
     wrong = {name: found for name, text in texts.items() if (found := private(text))}
     assert not wrong
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from skerdiff import IdentityAligner, SequentialVAE
 from benchmarks.headroom import headroom
+from skerdiff import IdentityAligner, SequentialVAE
 from skerdiff.benchmark import load_pair, make_split
 
 MODEL = SequentialVAE(n_components=4, n_hidden=16, max_iter=10)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from skerdiff import GeometryAligner, IdentityAligner, SequentialVAE
 from benchmarks import label_free
 from benchmarks.label_free import (
     SCORERS,
@@ -13,6 +12,7 @@ from benchmarks.label_free import (
     main,
     read_runs,
 )
+from skerdiff import GeometryAligner, IdentityAligner, SequentialVAE
 
 
 def made_up(pair, n_components, seeds=range(2), memory=None, report=None):

@@ -4,13 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from skerdiff import DiffusionPrior
-from benchmarks.published_denoiser import (
-    N_STEPS,
-    PublishedDenoiser,
-    alpha_bars,
-    train_published,
-)
 from benchmarks.prior_cost import (
     epoch_seconds,
     loss_at_published_times,
@@ -18,6 +11,13 @@ from benchmarks.prior_cost import (
     scaling_table,
     trajectories,
 )
+from benchmarks.published_denoiser import (
+    N_STEPS,
+    PublishedDenoiser,
+    alpha_bars,
+    train_published,
+)
+from skerdiff import DiffusionPrior
 
 
 def test_shape_is_the_published_one():
