@@ -58,15 +58,17 @@ def load_results(paths, catalogue=CATALOGUE):
         made it than the present one.
     """
     found = {path: _planned(path) for path in dict.fromkeys(map(Path, paths))}
-    names = [{line["experiment"] for line in lines} for lines in found.values()]
-    rows = []
-    for path, lines in found.items():
-        own = (_plan(path) or {}).get("methods", {})
+    names = [{line["experiment"] for line in lines} for lines, *_ in found.values()]
+    rows, n_missing = [], 0
+    for path, (lines, missing, own) in found.items():
+        n_missing += missing
         for line in lines:
             if sum(line["experiment"] in mine for mine in names) > 1:
                 line["experiment"] += f" ({path.name})"
             rows.append(_row(line, is_of_earlier_code(line, catalogue, own)))
-    return pd.DataFrame(rows)
+    results = pd.DataFrame(rows)
+    results.attrs["n_missing"] = n_missing
+    return results
 
 
 def _row(line, earlier):
@@ -95,33 +97,25 @@ def is_of_earlier_code(line, catalogue, own):
 
 
 def _planned(path):
-    lines, plan = read_results(path), _plan(path)
-    if plan is not None:
+    """Finished cells, how many are missing, and the user's own methods.
+
+    A folder has the plan of its last run; other files are taken as they are.
+    """
+    lines, file, plan = read_results(path), results_file(path), {}
+    if file.name == FILE and file.with_name(PLAN).exists():
+        plan = json.loads(file.with_name(PLAN).read_text(encoding="utf-8"))
+        plan = plan if "cells" in plan else {"cells": plan}  # as it was once
         cells = plan["cells"]
-        lines = [e | cells[e["key"]] for e in lines if _is_planned(e, cells)]
+        lines = [e for e in lines if e["content"] == _content(cells, e["key"])]
+        lines = [line | cells[line["key"]] for line in lines]
     if not lines:
         raise BenchmarkError(f"{path} holds no finished result yet.")
-    return sorted(lines, key=lambda line: line["index"])
+    missing = len(plan["cells"]) - len(lines) if plan else 0
+    return sorted(lines, key=lambda e: e["index"]), missing, plan.get("methods", {})
 
 
-def _plan(path):
-    """What the last run of a folder was to give; None for other files."""
-    file = results_file(path)
-    plan = file.with_name(PLAN)
-    if file.name != FILE or not plan.exists():
-        return None
-    plan = json.loads(plan.read_text(encoding="utf-8"))
-    return plan if "cells" in plan else {"cells": plan}  # as it was once
-
-
-def _is_planned(line, cells):
-    return cells.get(line["key"], {}).get("content") == line["content"]
-
-
-def n_missing(path):
-    """Count the results that a folder's plan asks for and that are not there."""
-    cells = (_plan(path) or {}).get("cells", {})
-    return len(cells) - sum(_is_planned(line, cells) for line in read_results(path))
+def _content(cells, key):
+    return cells[key]["content"] if key in cells else None
 
 
 def write_report(paths, folder, title=None, catalogue=CATALOGUE):
@@ -154,7 +148,7 @@ def write_report(paths, folder, title=None, catalogue=CATALOGUE):
         If results are damaged, or none is finished.
     """
     results = load_results(paths, catalogue)
-    missing = sum(n_missing(path) for path in paths)
+    missing = results.attrs["n_missing"]
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     title = title or "skerdiff benchmark"

@@ -4,6 +4,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import atexit
+import datetime
 import hashlib
 import json
 import shutil
@@ -13,7 +14,7 @@ import traceback
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from functools import cache, partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import joblib
@@ -28,7 +29,7 @@ from ._sessions import MODEL_SETTINGS
 
 BACKENDS = ("loky", "dask")
 ERRORS = "errors.log"
-HEADLINES = (("r2", "R2"), ("log_likelihood", "log-likelihood"))
+PLANNED = ("content", "index", "reference")  # what a report needs of a cell
 
 
 def run(
@@ -79,63 +80,59 @@ def run(
         raise ValueError("scheduler is for backend 'dask'; add --backend dask.")
     folder = Path(folder)
     with open_results(folder, fresh) as append:
-        spread = partial(_outcomes, n_jobs=n_jobs, backend=backend, scheduler=scheduler)
-        return _run(configuration, folder, append, spread, stale)
+        spread = partial(_outcomes, backend=backend, scheduler=scheduler)
+        return _run(configuration, folder, append, spread, n_jobs, stale)
 
 
-def _run(configuration, folder, append, spread, stale):
-    say = partial(print, flush=True)
+def _run(configuration, folder, append, spread, n_jobs, stale):
     catalogue, own = configuration.catalogue, configuration.methods
     cells = [
         _identified(index, cell, catalogue, own)
         for index, cell in enumerate(configuration.cells())
     ]
-    known = _present(read_results(folder), cells, stale, say)
+    known = _present(read_results(folder), cells, stale)
     finished = {(line["key"], line["content"]) for line in known}
     by_content = {line["content"]: line for line in known}
     todo = [c for c in cells if (c["key"], c["content"]) not in finished]
     n_done = len(cells) - len(todo)
     if n_done:
-        say(f"{n_done} of {len(cells)} results are there already.")
-    planned = {
-        c["key"]: {k: c[k] for k in ("content", "index", "reference")} for c in cells
-    }
+        print(f"{n_done} of {len(cells)} results are there already.", flush=True)
+    planned = {c["key"]: {k: c[k] for k in PLANNED} for c in cells}
     write_whole(folder / PLAN, json.dumps({"cells": planned, "methods": own}))
-    waiting = {}
-    for cell in todo:
-        waiting.setdefault(cell["content"], []).append(cell)
-    progress = _Progress(len(cells), n_done, say)
+    say = _progress(len(cells), n_done)
 
     def keep(cell, outcome):
         line = cell | {key: outcome[key] for key in ("result", "seconds", "made_by")}
         del line["file"]  # a path of this machine
         line["finished"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         append(line)
-        progress.finished(cell, outcome["result"])
+        say(cell, _headline(outcome["result"]))
 
-    for content in [c for c in waiting if c in by_content]:
-        for cell in waiting.pop(content):
-            line = by_content[content]
+    together, alone, waiting = [], [], {}
+    for cell in todo:
+        if line := by_content.get(cell["content"]):
             keep(cell | {"code": line.get("code", "")}, line)
-    progress.start()
-    first = [group[0] for group in waiting.values()]
-    alone = [c for c in first if catalogue.experiments[c["kind"]].timed]
-    together = [c for c in first if not catalogue.experiments[c["kind"]].timed]
+        elif cell["content"] in waiting:
+            waiting[cell["content"]].append(cell)
+        else:
+            waiting[cell["content"]] = [cell]
+            timed = catalogue.experiments[cell["kind"]].timed
+            (alone if timed else together).append(cell)
     memory, n_failed = str(folder / "cache"), 0
-    for part, more in ((together, {}), (alone, {"n_jobs": 1})):
-        task = partial(run_task, catalogue=catalogue, own=own, memory=memory)
-        for cell, outcome in spread(part, task, **more) if part else ():
-            group = waiting[cell["content"]]
-            if "error" in outcome:
-                n_failed += len(group)
-                progress.failed(group, outcome["error"])
-                with open(folder / ERRORS, "a", encoding="utf-8") as file:
-                    file.write(f"{name_of(cell)}\n{outcome['traceback']}\n")
-                continue
-            for member in group:
+    task = partial(run_task, catalogue=catalogue, own=own, memory=memory)
+    outcomes = (spread(together, task, n_jobs), spread(alone, task, 1))
+    for cell, outcome in chain(*outcomes):
+        for member in waiting[cell["content"]]:
+            if "error" not in outcome:
                 keep(member, outcome)
+                continue
+            n_failed += 1
+            say(member, f"FAILED, {outcome['error']}")
+        if "error" in outcome:
+            with open(folder / ERRORS, "a", encoding="utf-8") as file:
+                file.write(f"{name_of(cell)}\n{outcome['traceback']}\n")
     if n_failed:
-        say(
+        print(
             f"{n_failed} results are missing: see {folder / ERRORS}. The same command "
             "runs them again."
         )
@@ -198,25 +195,27 @@ def _parameters(aligner):
     return [f"{cls.__module__}:{cls.__qualname__}", params]
 
 
-def _present(lines, cells, stale, say):
+def _present(lines, cells, stale):
     """Results that count: all, or those of the present code; others are announced."""
     code = {(cell["key"], cell["content"]): cell["code"] for cell in cells}
+    places = [(line["key"], line["content"]) for line in lines]
     earlier = [
         line
-        for line in lines
-        if line.get("code")
-        != code.get((line["key"], line["content"]), line.get("code"))
+        for line, place in zip(lines, places)
+        if place in code and line.get("code") != code[place]
     ]
-    if not earlier:
-        return lines
-    revisions = ", ".join(sorted({str(e["made_by"]["revision"]) for e in earlier}))
-    what = "are run again" if stale else "stay; --stale runs them again, --fresh all"
-    say(f"{len(earlier)} results of earlier code (revision {revisions}) {what}.")
+    if earlier:
+        revisions = ", ".join(sorted({str(e["made_by"]["revision"]) for e in earlier}))
+        what = "stay; --stale runs them again, --fresh all"
+        what = "are run again" if stale else what
+        print(f"{len(earlier)} results of earlier code (revision {revisions}) {what}.")
     return [line for line in lines if line not in earlier] if stale else lines
 
 
 def _outcomes(cells, task, n_jobs, backend, scheduler):
     """Yield (cell, outcome) as cells finish."""
+    if not cells:
+        return
     by_key = {cell["key"]: cell for cell in cells}
     if backend == "dask":
         found = _on_dask(cells, task, n_jobs, scheduler)
@@ -333,40 +332,23 @@ def name_of(cell):
     return ", ".join([*parts, f"seed {cell['seed']}", cell["method"]])
 
 
-class _Progress:
-    """Say what is finished and how long the rest will take."""
+def _progress(n_cells, n_done):
+    """Make a function that says what is finished, and how long the rest will take."""
+    begin, n_before = time.perf_counter(), n_done
 
-    def __init__(self, n_cells, n_done, say):
-        self.n_cells, self.n_done, self.say = n_cells, n_done, say
-        self.start()
+    def finished(cell, what):
+        nonlocal n_done
+        n_done += 1
+        left = (time.perf_counter() - begin) / (n_done - n_before) * (n_cells - n_done)
+        left = datetime.timedelta(seconds=round(left))
+        place = f"[{n_done}/{n_cells}]"
+        print(f"{place} {name_of(cell)}: {what} ({left} left)", flush=True)
 
-    def start(self):
-        """Take the time from now on; what was done before took none."""
-        self.n_before, self.begin = self.n_done, time.perf_counter()
-
-    def finished(self, cell, result):
-        """Note a result."""
-        shown = [(what, result[key]) for key, what in HEADLINES if key in result]
-        self._step(cell, "{} {:.3f}".format(*shown[0]) if shown else "done")
-
-    def failed(self, cells, error):
-        """Note an error."""
-        for cell in cells:
-            self._step(cell, f"FAILED, {error}")
-
-    def _step(self, cell, what):
-        self.n_done += 1
-        rate = (time.perf_counter() - self.begin) / (self.n_done - self.n_before)
-        left = rate * (self.n_cells - self.n_done)
-        self.say(
-            f"[{self.n_done}/{self.n_cells}] {name_of(cell)}: {what} "
-            f"({_duration(left)} left)"
-        )
+    return finished
 
 
-def _duration(seconds):
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+def _headline(result):
+    for key in ("r2", "log_likelihood"):
+        if key in result:
+            return f"{key.replace('_', '-').replace('r2', 'R2')} {result[key]:.3f}"
+    return "done"
