@@ -198,18 +198,17 @@ def _parameters(aligner):
 def _present(lines, cells, stale):
     """Results that count: all, or those of the present code; others are announced."""
     code = {(cell["key"], cell["content"]): cell["code"] for cell in cells}
-    places = [(line["key"], line["content"]) for line in lines]
-    earlier = [
-        line
-        for line, place in zip(lines, places)
-        if place in code and line.get("code") != code[place]
-    ]
+    present, earlier = [], []
+    for line in lines:
+        made = line.get("code")
+        same = code.get((line["key"], line["content"]), made) == made
+        (present if same else earlier).append(line)
     if earlier:
         revisions = ", ".join(sorted({str(e["made_by"]["revision"]) for e in earlier}))
         what = "stay; --stale runs them again, --fresh all"
         what = "are run again" if stale else what
         print(f"{len(earlier)} results of earlier code (revision {revisions}) {what}.")
-    return [line for line in lines if line not in earlier] if stale else lines
+    return present if stale else lines
 
 
 def _outcomes(cells, task, n_jobs, backend, scheduler):
