@@ -25,7 +25,7 @@ class Evidence(Experiment):
 
     @property
     def measured_by(self):
-        """Functions and classes of skerdiff that a result depends on."""
+        """List functions and classes of skerdiff that a result depends on."""
         used = {
             value
             for module in modules_of(self.measures)

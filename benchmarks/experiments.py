@@ -178,7 +178,7 @@ class KnownDynamics(Evidence, Decoding):
 
 
 class PublishedProtocol(Evidence):
-    """ERDiff as its public script scores it, then with one thing after another right."""
+    """ERDiff as its public script scores it, and with more and more of it put right."""
 
     methods = tuple(PROTOCOLS)
     takes_aligners = False

@@ -144,7 +144,7 @@ class Source:
         self.latents = _tensor((Z - parts[0]) / parts[1])
 
     def encode(self, activations):
-        """Activations (n, n_bins, n_readin) to standardised latents (n, n_bins, d)."""
+        """Map activations (n, n_bins, n_readin) to latents (n, n_bins, d)."""
         return (self.module(activations) - self.mean) / self.scale
 
 
