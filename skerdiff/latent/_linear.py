@@ -6,7 +6,7 @@
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
-from sklearn.linear_model import LinearRegression, RidgeCV
+from sklearn.linear_model import LinearRegression, Ridge, RidgeCV
 from sklearn.model_selection import GroupKFold
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
@@ -403,24 +403,41 @@ def _regress(lagged, y, within, per_bin):
         Their penalties.
     """
     if per_bin:
+        # in one bin samples are trials, and RidgeCV leaves out one
         reach = within.sum(0)
         n_filters = max(1, int(np.sum(reach >= _FEWEST)))
         fitted = [
             RidgeCV(_PENALTIES).fit(lagged[rows, t], y[rows, t])
             for t, rows in enumerate(within.T[:n_filters])
         ]
+        penalty = [ridge.alpha_ for ridge in fitted]
     else:
-        trial = np.nonzero(within)[0]
-        folds = GroupKFold(min(_N_FOLDS, len(y))).split(trial, groups=trial)
-        search = RidgeCV(_PENALTIES, cv=list(folds), scoring="neg_mean_squared_error")
-        fitted = [search.fit(lagged[within], y[within])]
-    weights, offset = (
-        np.stack([np.asarray(getattr(ridge, name)) for ridge in fitted])
-        for name in ("coef_", "intercept_")
-    )
+        rows, targets = lagged[within], y[within]
+        penalty = [_penalty_by_folds(rows, targets, np.nonzero(within)[0])]
+        fitted = [Ridge(*penalty).fit(rows, targets)]
     q = y.shape[2]
-    weights, offset = weights.reshape(-1, q, lagged.shape[2]), offset.reshape(-1, q)
-    return weights, offset, np.array([ridge.alpha_ for ridge in fitted])
+    weights = np.stack([ridge.coef_.reshape(q, -1) for ridge in fitted])
+    offset = np.stack([np.reshape(ridge.intercept_, q) for ridge in fitted])
+    return weights, offset, np.array(penalty)
+
+
+def _penalty_by_folds(x, y, trial):
+    """Ridge penalty of the least error on held-out trials.
+
+    As RidgeCV by folds, but with one decomposition per fold rather than per penalty.
+    """
+    errors = np.zeros(len(_PENALTIES))
+    n_folds = min(_N_FOLDS, len(np.unique(trial)))
+    for train, test in GroupKFold(n_folds).split(x, groups=trial):
+        mean_x, mean_y = x[train].mean(0), y[train].mean(0)
+        centred = x[train] - mean_x
+        values, axes = np.linalg.eigh(centred.T @ centred)
+        cross = axes.T @ (centred.T @ (y[train] - mean_y))
+        turned = (x[test] - mean_x) @ axes
+        for i, penalty in enumerate(_PENALTIES):
+            solved = cross / (np.maximum(values, 0) + penalty)[:, None]
+            errors[i] += np.sum((y[test] - mean_y - turned @ solved) ** 2)
+    return _PENALTIES[np.argmin(errors)]
 
 
 def _standardise(y, within):
