@@ -240,8 +240,9 @@ def _check_encode(case):
     turned = model.encode(features[:, :, order], (weights[:, order], bias))
     promise = "encode uses the read-in that it is given"
     _expect_equal(
-        turned, Z, f"{promise}: with neurons and its columns permuted alike, latents "
-        "are the same"
+        turned,
+        Z,
+        f"{promise}: with neurons and its columns permuted alike, latents are the same",
     )
     promise = f"{promise}: that of another session"
     readin = case.readin_of_other()

@@ -35,7 +35,8 @@ class LinearLatentModel(DecodingLatentModel):
     the activations of the last `n_lags` bins,
 
     .. math:: \min_{B_t, b_t} \sum_{trials} \Big\lVert y_t - b_t - \sum_{l < n_{lags}}
-              B_{t,l} \, a_{t-l} \Big\rVert^2 + \lambda_t \sum_l \lVert B_{t,l} \rVert^2,
+              B_{t,l} \, a_{t-l} \Big\rVert^2
+              + \lambda_t \sum_l \lVert B_{t,l} \rVert^2,
 
     with standardised behaviour :math:`y` and a penalty :math:`\lambda_t` chosen by
     leaving out one trial at a time. The latents are the leading principal components
@@ -271,9 +272,7 @@ class LinearLatentModel(DecodingLatentModel):
         weights = self.filter_.reshape(*self.filter_.shape[:2], -1)
 
         def encode(features):
-            lagged = _lagged(
-                self.activations(features, readin), self.filter_.shape[2]
-            )
+            lagged = _lagged(self.activations(features, readin), self.filter_.shape[2])
             return _filter(lagged, weights, self.offset_)
 
         with limit_threads(1):

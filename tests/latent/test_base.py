@@ -159,7 +159,9 @@ def test_padding_changes_not_one_bit_of_fit_and_encode(model, fill, session):
     clean = clone(model).fit(
         with_behind(X, 0), with_behind(y, 0), conditions=np.arange(14), lengths=LENGTHS
     )
-    other = clone(model).fit(with_behind(X, fill), with_behind(y, fill), lengths=LENGTHS)
+    other = clone(model).fit(
+        with_behind(X, fill), with_behind(y, fill), lengths=LENGTHS
+    )
     assert_same_bits(other, clean)
     features = clean.features(with_behind(X, fill), LENGTHS)
     np.testing.assert_array_equal(features, clean.features(X, LENGTHS))

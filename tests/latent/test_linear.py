@@ -1,7 +1,5 @@
 """The linear latent model."""
 
-import warnings
-
 import numpy as np
 import pytest
 import torch
@@ -13,7 +11,6 @@ from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
 
 from skerdiff import (
-    AmbiguousAlignmentWarning,
     DiffusionPrior,
     ERDiffAligner,
     GeometryAligner,
@@ -70,7 +67,10 @@ def lagged(A, n_lags):
 def linear_system(noise, n_neurons=12, seed=0):
     """Latents of a linear dynamical system, and activity that is linear in them."""
     rng = np.random.default_rng(seed)
-    turn = [0.97 * np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]]) for a in (0.3, 0.8)]
+    turn = [
+        0.97 * np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
+        for a in (0.3, 0.8)
+    ]
     A = block_diag(*turn)
     z = [rng.standard_normal((80, 4))]
     for _ in range(14):
@@ -99,7 +99,9 @@ def test_noise_of_a_linear_system_is_left_over():
     np.testing.assert_allclose(error.var((0, 1)), model.noise_variance_, rtol=1e-6)
 
 
-def test_without_behaviour_latents_are_principal_components_of_features(unsupervised, X):
+def test_without_behaviour_latents_are_principal_components_of_features(
+    unsupervised, X
+):
     features = rows(unsupervised.features(X[:N_TRAIN]))
     expected = PCA(8).fit(features)
     Z = rows(unsupervised.transform(X))
@@ -368,7 +370,7 @@ def test_gradient_steps_of_erdiff_move_the_read_in_and_not_the_model(two_days):
     X, y, target = two_days.trials["day0"], two_days.y[:40], two_days.trials["day1"]
     prior = DiffusionPrior(max_iter=3, n_channels=4, n_blocks=1, n_heads=2, n_steps=4)
     aligner = quick(
-        ERDiffAligner, prior=prior, max_steps=20, learning_rate=1e-3, init="source"
+        ERDiffAligner, prior=prior, max_steps=30, learning_rate=3e-3, init="random"
     )
     aligner.fit(X, y)
     model = aligner.latent_model_
@@ -406,10 +408,3 @@ def test_it_stands_in_a_grid_beside_the_network(two_days):
     best = grid.best_estimator_[0].latent_model_
     assert isinstance(best, LinearLatentModel)
     assert best.n_components == grid.best_params_["geometryaligner__n_components"]
-
-
-def test_no_warning_is_given_where_alignment_is_clear(two_days):
-    X = two_days.trials["day0"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", AmbiguousAlignmentWarning)
-        quick(GeometryAligner, n_starts=50).fit(X).adapt(X[:, :, ::-1])
