@@ -8,7 +8,6 @@ import torch
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 
-from benchmarks.methods import from_source
 from skerdiff import (
     DiffusionPrior,
     ERDiffAligner,
