@@ -258,10 +258,11 @@ def test_gaussian_score_beats_a_constant():
     assert model.score(X[40:]) > constant.mean() + 0.5
 
 
-def test_silent_neurons_are_accepted(X, data):
+@pytest.mark.parametrize("likelihood", ["poisson", "gaussian"])
+def test_silent_neurons_are_accepted(likelihood, X, data):
     A = X[:20].copy()
     A[:, :, [0, 5]] = 0
-    model = LinearLatentModel().fit(A, data.y[:20])
+    model = LinearLatentModel(likelihood=likelihood).fit(A, data.y[:20])
     rates = model.inverse_transform(model.transform(A))
     assert np.abs(rates[..., [0, 5]]).max() < 1e-10
     assert np.isfinite(model.score(A))
