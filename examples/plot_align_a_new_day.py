@@ -52,7 +52,7 @@ report = pipe[0].alignment_report_["target"]
 for name in (
     "residual",
     "margin",
-    "variance_carried",
+    "variance_explained",
     "confidence",
     "bits_per_spike",
     "n_trials",

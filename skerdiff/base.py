@@ -70,7 +70,7 @@ class TrialEstimator(BaseEstimator):
             X = self._check_trials(X, reset, any_width, min_trials, targets_later)
             return X, Form("trials")
         if _ndim(X) == 3:
-            X = self._check_array_3d(_as_array(X), reset, any_width)
+            X = self._check_array_3d(as_array(X), reset, any_width)
             kind = "array"
         else:
             X = self._check_rows(X, reset, any_width)
@@ -181,7 +181,7 @@ class TrialEstimator(BaseEstimator):
         n_trials = len(X)
         n_bins = X.n_bins if form.kind == "trials" else X.shape[1]
         expected = (n_trials, n_bins)
-        y = _as_array(y, "y")
+        y = as_array(y, "y")
         n = n_trials * n_bins if form.kind == "rows" else n_trials
         if y.ndim == 0 or len(y) != n:
             raise ValueError(
@@ -206,6 +206,44 @@ class TrialEstimator(BaseEstimator):
         return rows.reshape(y.shape)
 
 
+def check_conditions(conditions, X, form):
+    """Validate the condition of each trial.
+
+    Parameters
+    ----------
+    conditions : array-like or None
+        One name or number per trial; with 2-D X one per trial or per row.
+    X : ndarray or Trials
+        Validated input.
+    form : Form
+        The form in which it came.
+
+    Returns
+    -------
+    conditions : ndarray of shape (n_trials,) or None
+        The conditions.
+
+    Raises
+    ------
+    ValueError
+        If there is not one for each trial, or if rows of a trial differ.
+    """
+    if conditions is None:
+        return None
+    conditions = as_array(conditions, "conditions")
+    if form.kind == "rows" and conditions.shape == (len(X) * X.shape[1],):
+        by_trial = conditions.reshape(len(X), -1)
+        if (by_trial != by_trial[:, :1]).any():
+            raise ValueError("conditions must be the same in all rows of a trial.")
+        conditions = by_trial[:, 0]
+    if conditions.shape != (len(X),):
+        raise ValueError(
+            f"conditions must hold one value for each of the {len(X)} trials, got "
+            f"shape {conditions.shape}."
+        )
+    return conditions
+
+
 def check_not_silent(X, name):
     """Raise if no neuron of X (n_trials, n_bins, n_neurons) ever changes."""
     if not np.ptp(X, axis=(0, 1)).any():
@@ -219,10 +257,10 @@ def _ndim(X):
     """Count dimensions of an array-like, with a message of ours for ragged trials."""
     # a container may refuse everything but __array__: ask it for nothing else
     ndim = getattr(X, "ndim", None)
-    return _as_array(X).ndim if ndim in (None, 1) else ndim
+    return as_array(X).ndim if ndim in (None, 1) else ndim
 
 
-def _as_array(X, name="X"):
+def as_array(X, name="X"):
     """Convert to an array, with a message of ours for ragged trials."""
     try:
         X = np.asarray(X)

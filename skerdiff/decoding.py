@@ -11,7 +11,7 @@ from sklearn.linear_model import Ridge
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from .base import TrialEstimator, _as_array, _ndim
+from .base import TrialEstimator, _ndim, as_array
 from .metrics import behaviour_r2_score
 from .utils._sklearn import HasMethods, Interval
 
@@ -100,7 +100,7 @@ class PerBinRegressor(MetaEstimatorMixin, RegressorMixin, TrialEstimator):
                 "PerBinRegressor requires y to be passed, but the target y is None."
             )
         used = np.ones(len(X), dtype=bool) if form.kind != "trials" else X.is_source
-        y = _as_array(y, "y")
+        y = as_array(y, "y")
         self._single = y.ndim == (1 if form.kind == "rows" else 2)
         flat = self._check_y(y, X, form, used)
         flat = flat.ravel() if self._single else flat.reshape(-1, flat.shape[2])
@@ -150,7 +150,7 @@ class PerBinRegressor(MetaEstimatorMixin, RegressorMixin, TrialEstimator):
         score : float
             R2.
         """
-        prediction, y = self.predict(X), _as_array(y, "y")
+        prediction, y = self.predict(X), as_array(y, "y")
         if _ndim(X) != 2:  # (n_trials, n_bins) is one output without its axis
             y, prediction = (
                 A[..., None] if A.ndim == 2 else A for A in (y, prediction)

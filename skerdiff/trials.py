@@ -30,6 +30,9 @@ class Trials:
         By default the first session. Of several the first is the reference, whose
         latents the others are aligned to; behaviour is known for all of them, and
         decoders are fitted on all.
+    bin_size : float, default=None
+        Width of a bin in seconds, the same in all sessions. Aligners refuse sessions
+        whose bins are not the source's, where both are given.
 
     Attributes
     ----------
@@ -44,6 +47,8 @@ class Trials:
         Names of the sessions that have trials here, in order of first appearance.
     shape : tuple
         ``(n_trials,)``.
+    bin_size : float or None
+        Width of a bin in seconds.
 
     Raises
     ------
@@ -51,8 +56,8 @@ class Trials:
         If `sessions` is not a mapping.
     ValueError
         If a session is not three-dimensional, is empty, has another number of
-        bins than the first, or if `source` is empty, names a session twice or one
-        that is not among the names.
+        bins than the first, if `source` is empty, names a session twice or one that is
+        not among the names, or if `bin_size` is not positive.
 
     Examples
     --------
@@ -67,7 +72,7 @@ class Trials:
 
     ndim = 1
 
-    def __init__(self, sessions, source=None):
+    def __init__(self, sessions, source=None, *, bin_size=None):
         if not isinstance(sessions, Mapping):
             raise TypeError(
                 "Trials takes a mapping of session names to 3-D arrays, got "
@@ -82,6 +87,10 @@ class Trials:
                 f"All sessions must have the same number of bins, got {bins}. Bring "
                 "them to one length with skerdiff.preprocessing.warp_trials."
             )
+        if bin_size is not None and not 0 < bin_size < np.inf:
+            raise ValueError(
+                f"bin_size must be a positive number of seconds, got {bin_size!r}."
+            )
         names = list(arrays)
         counts = [len(arrays[name]) for name in names]
         self._set(
@@ -89,14 +98,16 @@ class Trials:
             _as_sources(source, names),
             np.repeat(np.arange(len(names)), counts),
             np.concatenate([np.arange(n) for n in counts]),
+            None if bin_size is None else float(bin_size),
         )
 
-    def _set(self, arrays, sources, code, row):
+    def _set(self, arrays, sources, code, row, bin_size):
         # code: index of the session of each trial; row: its row in that array
         self._arrays = arrays
         self.sources = sources
         self._code = code
         self._row = row
+        self.bin_size = bin_size
 
     # -- a sequence of trials ------------------------------------------------------
     def __len__(self):
@@ -158,9 +169,7 @@ class Trials:
                     "Trials are indexed by an integer, a slice, or a one-dimensional "
                     f"sequence of integers or mask, got {key!r}."
                 )
-        out = object.__new__(type(self))
-        out._set(self._arrays, self.sources, self._code[key], self._row[key])
-        return out
+        return self._like(self._arrays, self.sources, self._code[key], self._row[key])
 
     def _trial(self, i):
         if not -len(self) <= i < len(self):
@@ -233,9 +242,7 @@ class Trials:
             arrays[name] = result
             code[mine] = i
             row[mine] = np.arange(mine.sum())
-        out = object.__new__(type(self))
-        out._set(arrays, self.sources, code, row)
-        return out
+        return self._like(arrays, self.sources, code, row)
 
     def with_source(self, source):
         """Give the same trials with another source session.
@@ -250,10 +257,8 @@ class Trials:
         trials : Trials
             The same trials, `source` renamed.
         """
-        out = object.__new__(type(self))
         sources = _as_sources(source, list(self._arrays))
-        out._set(self._arrays, sources, self._code, self._row)
-        return out
+        return self._like(self._arrays, sources, self._code, self._row)
 
     def to_array(self):
         """Stack the trials in their order, where all sessions are of one width.
@@ -282,16 +287,24 @@ class Trials:
         return out
 
     # -- plumbing ------------------------------------------------------------------
+    def _like(self, *parts):
+        """Other trials in bins of the same width."""
+        out = object.__new__(type(self))
+        out._set(*parts, self.bin_size)
+        return out
+
     def __getstate__(self):
         # a slice takes along its own trials only (workers get small pickles)
         here = self.map(lambda X: X) if len(self) else self
-        return dict(zip(("arrays", "sources", "code", "row"), here._parts()))
+        return dict(
+            zip(("arrays", "sources", "code", "row", "bin_size"), here._parts())
+        )
 
     def __setstate__(self, state):
         self._set(**state)
 
     def _parts(self):
-        return self._arrays, self.sources, self._code, self._row
+        return self._arrays, self.sources, self._code, self._row, self.bin_size
 
     def __repr__(self):
         parts = [

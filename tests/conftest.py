@@ -30,7 +30,7 @@ def motor_cortex_home():
 @contextmanager
 def _keep_any_step():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_gradient, "in_doubt", lambda report: False)
+        patch.setattr(_gradient, "is_ambiguous", lambda report: False)
         patch.setattr(_loop, "_clearly_lower", lambda a, b: a.mean() < b.mean())
         yield
 

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..utils._random import make_generator
-from ..utils._sklearn import Interval
+from ..utils._sklearn import COUNT, NON_NEGATIVE, POSITIVE, Interval
 from ..utils._torch import limit_threads
-from ._docs import share_docs
-from ._gradient import GradientAligner
+from ._gradient import AdversarialAligner
 from ._objective import Objective
+from ._parameters import aligner, parameter
 
 
 class Autoencoder(nn.Module):
@@ -136,8 +136,8 @@ class ADANObjective(Objective):
         return self.autoencoder.error(source, generator).mean() + lacking.mean()
 
 
-@share_docs
-class ADANAligner(GradientAligner):
+@aligner
+class ADANAligner(AdversarialAligner):
     r"""Align sessions against an autoencoder of the source's latents (ADAN).
 
     An autoencoder D, first trained on the source, is the adversary: its error
@@ -151,8 +151,8 @@ class ADANAligner(GradientAligner):
 
     Parameters
     ----------
-    shared : model
-        See `_docs`.
+    inherited : positional
+        See `_parameters`.
     n_hidden : int, default=64
         Width of the map's hidden layer and of the autoencoder's outer ones; its inner
         ones have half of it.
@@ -165,21 +165,13 @@ class ADANAligner(GradientAligner):
         The margin m.
     n_pretraining : int, default=200
         Steps of the autoencoder on the source alone.
-    shared : adversary
-        See `_docs`.
-    shared : start
-        See `_docs`.
-    shared : loop
-        See `_docs`.
-    shared : aligner
-        See `_docs`.
+    inherited : parameters
+        See `_parameters`.
 
     Attributes
     ----------
-    shared : trained
-        See `_docs`.
-    shared : fitted
-        See `_docs`.
+    inherited : attributes
+        See `_parameters`.
 
     See Also
     --------
@@ -230,65 +222,13 @@ class ADANAligner(GradientAligner):
     (60, 20, 8)
     """
 
-    _parameter_constraints = GradientAligner._parameter_constraints | {
-        "n_hidden": [Interval(numbers.Integral, 2, None, closed="left")],
-        "n_code": [Interval(numbers.Integral, 1, None, closed="left")],
-        "noise": [Interval(numbers.Real, 0, None, closed="left")],
-        "margin": [Interval(numbers.Real, 0, None, closed="neither")],
-        "n_pretraining": [Interval(numbers.Integral, 0, None, closed="left")],
-        "adversary_learning_rate": [Interval(numbers.Real, 0, None, closed="neither")],
-    }
-
-    def __init__(
-        self,
-        latent_model=None,
-        *,
-        n_components=None,
-        n_hidden=64,
-        n_code=10,
-        noise=0.5,
-        margin=1.0,
-        n_pretraining=200,
-        adversary_learning_rate=1e-3,
-        init="geometry",
-        n_starts=200,
-        learning_rate=1e-4,
-        batch_size=32,
-        max_steps=100,
-        check_every=10,
-        patience=10,
-        held_out=0.2,
-        on_new_session="align",
-        memory=None,
-        trial_length=None,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
-        super().__init__(
-            latent_model,
-            n_components=n_components,
-            init=init,
-            n_starts=n_starts,
-            learning_rate=learning_rate,
-            batch_size=batch_size,
-            max_steps=max_steps,
-            check_every=check_every,
-            patience=patience,
-            held_out=held_out,
-            on_new_session=on_new_session,
-            memory=memory,
-            trial_length=trial_length,
-            device=device,
-            random_state=random_state,
-            verbose=verbose,
-        )
-        self.n_hidden = n_hidden
-        self.n_code = n_code
-        self.noise = noise
-        self.margin = margin
-        self.n_pretraining = n_pretraining
-        self.adversary_learning_rate = adversary_learning_rate
+    n_hidden: int = parameter(64, [Interval(numbers.Integral, 2, None, closed="left")])
+    n_code: int = parameter(10, COUNT)
+    noise: float = parameter(0.5, NON_NEGATIVE)
+    margin: float = parameter(1.0, POSITIVE)
+    n_pretraining: int = parameter(
+        200, [Interval(numbers.Integral, 0, None, closed="left")]
+    )
 
     def _make_objective(self, source):
         return ADANObjective(

@@ -3,73 +3,47 @@
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
-import hashlib
-import inspect
-from importlib.metadata import version
 from pathlib import Path
 
 import joblib
 from filelock import FileLock
 from sklearn.utils.validation import check_memory
 
-PACKAGE = Path(__file__).parents[1]
+from ..utils._code import classes_of, code_digest, library_versions
 
 
-def code_version():
-    """Digest of this package's code and of the versions it computes with."""
-    digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        digest.update(path.relative_to(PACKAGE).as_posix().encode())
-        digest.update(path.read_bytes())
-    for package in ("numpy", "scipy", "scikit-learn", "torch", "skorch", "POT"):
-        digest.update(f"{package} {version(package)}".encode())
-    return digest.hexdigest()
-
-
-# Part of every key, so that a cache never answers with what other code found. Taken on
-# import: files that change later are not what runs.
-CODE = code_version()
-
-
-def foreign_code(arguments):
-    """Source of the classes of estimators that are not of this package.
-
-    Parameters
-    ----------
-    arguments : dict
-        Arguments of a function.
-
-    Returns
-    -------
-    sources : list of str
-        One per class; empty for classes whose source is not at hand.
-    """
-    classes = {
-        cls
-        for value in arguments.values()
-        if hasattr(value, "get_params")
-        for cls in type(value).__mro__
-        if cls.__module__.split(".")[0] not in ("builtins", "skerdiff", "sklearn")
-    }
-    sources = []
-    for cls in sorted(classes, key=lambda cls: (cls.__module__, cls.__qualname__)):
-        try:
-            sources.append(inspect.getsource(cls))
-        except (OSError, TypeError):  # made in an interpreter
-            sources.append("")
-    return sources
-
-
-def fit_model(model, X, y=None, verbose=False):
+def fit_model(model, X, y=None, verbose=False, **params):
     """Fit a model and return it."""
     if verbose and "verbose" in model.get_params(deep=False):
         model.set_params(verbose=verbose)
-    return model.fit(X, y)
+    return model.fit(X, y, **params)
 
 
 def run(func, arguments, code, unkeyed):
-    """Call a function; what a cache wraps. The code's version is there for the key."""
+    """Call a function; what a cache wraps. The code's digest is there for the key."""
     return func(**arguments, **unkeyed)
+
+
+def code_of(func, arguments):
+    """Digest of a function's code, with that of the estimators it is given.
+
+    A cache never answers with what other code has found. It is taken at the first use,
+    so shortly after the import: files that change later are not what runs.
+
+    Parameters
+    ----------
+    func : callable
+        A function of a module.
+    arguments : dict
+        Its arguments.
+
+    Returns
+    -------
+    code : list of str
+        The digest, and versions of what this package computes with.
+    """
+    classes = {cls for value in arguments.values() for cls in classes_of(value)}
+    return [code_digest(func, *classes), *library_versions()]
 
 
 def run_once(memory, func, arguments, unkeyed):
@@ -86,7 +60,7 @@ def run_once(memory, func, arguments, unkeyed):
     func : callable
         A function of a module.
     arguments : dict
-        Its keyword arguments, which make the key together with the code's version.
+        Its keyword arguments, which make the key together with the code's digest.
     unkeyed : dict
         More of its arguments, which do not change what it returns.
 
@@ -97,10 +71,10 @@ def run_once(memory, func, arguments, unkeyed):
     """
     memory = check_memory(memory)
     location = getattr(memory, "location", None)
-    cached = memory.cache(run, ignore=["unkeyed"])
-    code = [CODE, *foreign_code(arguments)]
     if location is None:
-        return cached(func, arguments, code, unkeyed)
+        return func(**arguments, **unkeyed)
+    cached = memory.cache(run, ignore=["unkeyed"])
+    code = code_of(func, arguments)
     locks = Path(location) / "locks"
     locks.mkdir(parents=True, exist_ok=True)
     key = joblib.hash((func.__module__, func.__qualname__, arguments, code))

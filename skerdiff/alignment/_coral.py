@@ -3,14 +3,14 @@
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
-import numbers
+from dataclasses import replace
 
 import numpy as np
 
-from ..utils._sklearn import Interval, StrOptions
-from ._base import BaseAligner
-from ._docs import share_docs
-from ._start import AffineMap
+from ..sessions import AffineMap
+from ..utils._sklearn import NON_NEGATIVE
+from ._base import StartingAligner
+from ._parameters import aligner, parameter
 
 
 def moment_map(Z, Z_source, shrinkage):
@@ -19,7 +19,7 @@ def moment_map(Z, Z_source, shrinkage):
     Parameters
     ----------
     Z, Z_source : ndarray of shape (n_rows, d) and (n_source_rows, d)
-        Rows to map, and those whose moments they shall have.
+        Rows to map, and those whose moments they are to have.
     shrinkage : float
         Multiple of the mean variance added to the diagonal of both covariances.
 
@@ -39,8 +39,8 @@ def moment_map(Z, Z_source, shrinkage):
     return AffineMap(matrix, Z_source.mean(0) - matrix @ Z.mean(0))
 
 
-@share_docs
-class CORALAligner(BaseAligner):
+@aligner
+class CORALAligner(StartingAligner):
     r"""Align sessions by the moments of their latents, in closed form (CORAL).
 
     Behind the read-in it starts from and the frozen encoder, the target's latents go
@@ -54,21 +54,17 @@ class CORALAligner(BaseAligner):
 
     Parameters
     ----------
-    shared : model
-        See `_docs`.
+    inherited : positional
+        See `_parameters`.
     shrinkage : float, default=1e-3
         Multiple of the mean variance added to the diagonal of both covariances.
-    shared : start
-        See `_docs`.
-    shared : aligner
-        See `_docs`.
+    inherited : parameters
+        See `_parameters`.
 
     Attributes
     ----------
-    n_parameters_added_ : int
-        Parameters of networks that the method adds to the source model: none.
-    shared : fitted
-        See `_docs`.
+    inherited : attributes
+        See `_parameters`.
 
     See Also
     --------
@@ -100,42 +96,10 @@ class CORALAligner(BaseAligner):
     (60, 20, 8)
     """
 
-    _parameter_constraints = BaseAligner._parameter_constraints | {
-        "shrinkage": [Interval(numbers.Real, 0, None, closed="left")],
-        "init": [StrOptions({"geometry", "source", "random"})],
-        "n_starts": [Interval(numbers.Integral, 1, None, closed="left")],
-    }
+    shrinkage: float = parameter(1e-3, NON_NEGATIVE)
 
-    def __init__(
-        self,
-        latent_model=None,
-        *,
-        n_components=None,
-        shrinkage=1e-3,
-        init="geometry",
-        n_starts=200,
-        on_new_session="align",
-        memory=None,
-        trial_length=None,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
-        self.latent_model = latent_model
-        self.n_components = n_components
-        self.shrinkage = shrinkage
-        self.init = init
-        self.n_starts = n_starts
-        self.on_new_session = on_new_session
-        self.memory = memory
-        self.trial_length = trial_length
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
-
-    def _align(self, features, seed, known=None):
-        session = self._start(features, seed, self.init, self.n_starts, known)
-        Z = self.latent_model_.encode(features, session.readin)
+    def _align(self, features, seed, start=None):
+        reader = self._start(features, seed, start)
+        Z = reader.encode(features)
         rows = (a.reshape(-1, a.shape[2]) for a in (Z, self._latents))
-        session.map = moment_map(*rows, self.shrinkage)
-        return session
+        return replace(reader, latent_map=moment_map(*rows, self.shrinkage))

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..utils._sklearn import Interval
-from ._docs import share_docs
-from ._gradient import GradientAligner
+from ..utils._sklearn import COUNT, NON_NEGATIVE, Interval
+from ._gradient import AdversarialAligner
 from ._objective import Objective
+from ._parameters import aligner, parameter
 
 
 def drop(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
@@ -136,8 +136,8 @@ def _squared_error(value, aim):
     return ((value - aim) ** 2).mean()
 
 
-@share_docs
-class CycleGANAligner(GradientAligner):
+@aligner
+class CycleGANAligner(AdversarialAligner):
     r"""Align sessions by cycle-consistent adversarial maps of the latents (Cycle-GAN).
 
     A map G takes the latents of a target bin to the source, F those of a source bin to
@@ -159,8 +159,8 @@ class CycleGANAligner(GradientAligner):
 
     Parameters
     ----------
-    shared : model
-        See `_docs`.
+    inherited : positional
+        See `_parameters`.
     n_hidden : int, default=72
         Width of both hidden layers of the four networks.
     cycle_weight : float, default=5.0
@@ -169,21 +169,13 @@ class CycleGANAligner(GradientAligner):
         Weight :math:`w_i`.
     dropout : float, default=0.2
         Share of the hidden units dropped in training.
-    shared : adversary
-        See `_docs`.
-    shared : start
-        See `_docs`.
-    shared : loop
-        See `_docs`.
-    shared : aligner
-        See `_docs`.
+    inherited : parameters
+        See `_parameters`.
 
     Attributes
     ----------
-    shared : trained
-        See `_docs`.
-    shared : fitted
-        See `_docs`.
+    inherited : attributes
+        See `_parameters`.
 
     See Also
     --------
@@ -221,62 +213,10 @@ class CycleGANAligner(GradientAligner):
     (60, 20, 8)
     """
 
-    _parameter_constraints = GradientAligner._parameter_constraints | {
-        "n_hidden": [Interval(numbers.Integral, 1, None, closed="left")],
-        "cycle_weight": [Interval(numbers.Real, 0, None, closed="left")],
-        "identity_weight": [Interval(numbers.Real, 0, None, closed="left")],
-        "dropout": [Interval(numbers.Real, 0, 1, closed="left")],
-        "adversary_learning_rate": [Interval(numbers.Real, 0, None, closed="neither")],
-    }
-
-    def __init__(
-        self,
-        latent_model=None,
-        *,
-        n_components=None,
-        n_hidden=72,
-        cycle_weight=5.0,
-        identity_weight=5.0,
-        dropout=0.2,
-        adversary_learning_rate=1e-3,
-        init="geometry",
-        n_starts=200,
-        learning_rate=1e-4,
-        batch_size=32,
-        max_steps=100,
-        check_every=10,
-        patience=10,
-        held_out=0.2,
-        on_new_session="align",
-        memory=None,
-        trial_length=None,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
-        super().__init__(
-            latent_model,
-            n_components=n_components,
-            init=init,
-            n_starts=n_starts,
-            learning_rate=learning_rate,
-            batch_size=batch_size,
-            max_steps=max_steps,
-            check_every=check_every,
-            patience=patience,
-            held_out=held_out,
-            on_new_session=on_new_session,
-            memory=memory,
-            trial_length=trial_length,
-            device=device,
-            random_state=random_state,
-            verbose=verbose,
-        )
-        self.n_hidden = n_hidden
-        self.cycle_weight = cycle_weight
-        self.identity_weight = identity_weight
-        self.dropout = dropout
-        self.adversary_learning_rate = adversary_learning_rate
+    n_hidden: int = parameter(72, COUNT)
+    cycle_weight: float = parameter(5.0, NON_NEGATIVE)
+    identity_weight: float = parameter(5.0, NON_NEGATIVE)
+    dropout: float = parameter(0.2, [Interval(numbers.Real, 0, 1, closed="left")])
 
     def _make_objective(self, source):
         return CycleGANObjective(

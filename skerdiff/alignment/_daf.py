@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..utils._sklearn import Interval
-from ._docs import share_docs
-from ._gradient import GradientAligner
+from ..utils._sklearn import COUNT, NON_NEGATIVE, Interval
+from ._gradient import AdversarialAligner
 from ._objective import Objective
+from ._parameters import aligner, parameter
 
 WINDOWS = (3, 5)  # bins that a pattern spans
 _FLOOR = 1e-3  # added to the variance of standardised latents
@@ -155,8 +155,8 @@ class DAFObjective(Objective):
         return self.discrimination(*queries)
 
 
-@share_docs
-class DAFAligner(GradientAligner):
+@aligner
+class DAFAligner(AdversarialAligner):
     r"""Align sessions by attention that they share, under an adversary (DAF).
 
     Both sessions are predicted by one attention, bins from those before them and from
@@ -176,29 +176,21 @@ class DAFAligner(GradientAligner):
 
     Parameters
     ----------
-    shared : model
-        See `_docs`.
+    inherited : positional
+        See `_parameters`.
     n_hidden : int, default=96
         Width of the networks.
     n_heads : int, default=4
         Attention heads; `n_hidden` is a multiple.
     adversarial_weight : float, default=1.0
         Weight :math:`\lambda` of the discriminator's loss.
-    adversary_learning_rate : float, default=1e-3
-        Step size of Adam for the discriminator.
-    shared : start
-        See `_docs`.
-    shared : loop
-        See `_docs`.
-    shared : aligner
-        See `_docs`.
+    inherited : parameters
+        See `_parameters`.
 
     Attributes
     ----------
-    shared : trained
-        See `_docs`.
-    shared : fitted
-        See `_docs`.
+    inherited : attributes
+        See `_parameters`.
 
     See Also
     --------
@@ -240,59 +232,9 @@ class DAFAligner(GradientAligner):
     (60, 20, 8)
     """
 
-    _parameter_constraints = GradientAligner._parameter_constraints | {
-        "n_hidden": [Interval(numbers.Integral, 2, None, closed="left")],
-        "n_heads": [Interval(numbers.Integral, 1, None, closed="left")],
-        "adversarial_weight": [Interval(numbers.Real, 0, None, closed="left")],
-        "adversary_learning_rate": [Interval(numbers.Real, 0, None, closed="neither")],
-    }
-
-    def __init__(
-        self,
-        latent_model=None,
-        *,
-        n_components=None,
-        n_hidden=96,
-        n_heads=4,
-        adversarial_weight=1.0,
-        adversary_learning_rate=1e-3,
-        init="geometry",
-        n_starts=200,
-        learning_rate=1e-4,
-        batch_size=32,
-        max_steps=100,
-        check_every=10,
-        patience=10,
-        held_out=0.2,
-        on_new_session="align",
-        memory=None,
-        trial_length=None,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
-        super().__init__(
-            latent_model,
-            n_components=n_components,
-            init=init,
-            n_starts=n_starts,
-            learning_rate=learning_rate,
-            batch_size=batch_size,
-            max_steps=max_steps,
-            check_every=check_every,
-            patience=patience,
-            held_out=held_out,
-            on_new_session=on_new_session,
-            memory=memory,
-            trial_length=trial_length,
-            device=device,
-            random_state=random_state,
-            verbose=verbose,
-        )
-        self.n_hidden = n_hidden
-        self.n_heads = n_heads
-        self.adversarial_weight = adversarial_weight
-        self.adversary_learning_rate = adversary_learning_rate
+    n_hidden: int = parameter(96, [Interval(numbers.Integral, 2, None, closed="left")])
+    n_heads: int = parameter(4, COUNT)
+    adversarial_weight: float = parameter(1.0, NON_NEGATIVE)
 
     def _make_objective(self, source):
         if self.n_hidden % self.n_heads != 0:

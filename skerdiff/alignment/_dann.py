@@ -4,16 +4,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import math
-import numbers
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..utils._sklearn import Interval
-from ._docs import share_docs
-from ._gradient import GradientAligner
+from ..utils._sklearn import COUNT, NON_NEGATIVE
+from ._gradient import AdversarialAligner
 from ._objective import Objective
+from ._parameters import aligner, parameter
 
 
 class _ReverseGradient(torch.autograd.Function):
@@ -106,8 +105,8 @@ class DANNObjective(Objective):
         return F.softplus(-known).mean() + F.softplus(other).mean()
 
 
-@share_docs
-class DANNAligner(GradientAligner):
+@aligner
+class DANNAligner(AdversarialAligner):
     r"""Align sessions against a classifier that tells them apart (DANN).
 
     A classifier D learns to tell the source's latents from the target's; the target
@@ -123,8 +122,8 @@ class DANNAligner(GradientAligner):
 
     Parameters
     ----------
-    shared : model
-        See `_docs`.
+    inherited : positional
+        See `_parameters`.
     n_hidden : int, default=64
         Width of the classifier's layers.
     recurrent : bool, default=True
@@ -132,21 +131,13 @@ class DANNAligner(GradientAligner):
         a gated recurrent unit, or each bin on its own.
     strength : float, default=1.0
         Multiplies :math:`\lambda`.
-    shared : adversary
-        See `_docs`.
-    shared : start
-        See `_docs`.
-    shared : loop
-        See `_docs`.
-    shared : aligner
-        See `_docs`.
+    inherited : parameters
+        See `_parameters`.
 
     Attributes
     ----------
-    shared : trained
-        See `_docs`.
-    shared : fitted
-        See `_docs`.
+    inherited : attributes
+        See `_parameters`.
 
     See Also
     --------
@@ -184,59 +175,9 @@ class DANNAligner(GradientAligner):
     (60, 20, 8)
     """
 
-    _parameter_constraints = GradientAligner._parameter_constraints | {
-        "n_hidden": [Interval(numbers.Integral, 1, None, closed="left")],
-        "recurrent": ["boolean"],
-        "strength": [Interval(numbers.Real, 0, None, closed="left")],
-        "adversary_learning_rate": [Interval(numbers.Real, 0, None, closed="neither")],
-    }
-
-    def __init__(
-        self,
-        latent_model=None,
-        *,
-        n_components=None,
-        n_hidden=64,
-        recurrent=True,
-        strength=1.0,
-        adversary_learning_rate=1e-3,
-        init="geometry",
-        n_starts=200,
-        learning_rate=1e-4,
-        batch_size=32,
-        max_steps=100,
-        check_every=10,
-        patience=10,
-        held_out=0.2,
-        on_new_session="align",
-        memory=None,
-        trial_length=None,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
-        super().__init__(
-            latent_model,
-            n_components=n_components,
-            init=init,
-            n_starts=n_starts,
-            learning_rate=learning_rate,
-            batch_size=batch_size,
-            max_steps=max_steps,
-            check_every=check_every,
-            patience=patience,
-            held_out=held_out,
-            on_new_session=on_new_session,
-            memory=memory,
-            trial_length=trial_length,
-            device=device,
-            random_state=random_state,
-            verbose=verbose,
-        )
-        self.n_hidden = n_hidden
-        self.recurrent = recurrent
-        self.strength = strength
-        self.adversary_learning_rate = adversary_learning_rate
+    n_hidden: int = parameter(64, COUNT)
+    recurrent: bool = parameter(True, ["boolean"])
+    strength: float = parameter(1.0, NON_NEGATIVE)
 
     def _make_objective(self, source):
         return DANNObjective(

@@ -13,12 +13,12 @@ from ..diffusion import DiffusionPrior
 from ..diffusion._objectives import denoising_loss, stratified_times
 from ..diffusion._sde import T_MIN
 from ..utils._random import derive_seed
-from ..utils._sklearn import HasMethods, Interval, StrOptions
+from ..utils._sklearn import NON_NEGATIVE, POSITIVE, HasMethods, Interval, StrOptions
 from ._cache import fit_model
-from ._divergences import gaussian_kl, moments, transport_cost
-from ._docs import share_docs
 from ._gradient import GradientAligner
 from ._objective import Objective
+from ._parameters import aligner, parameter
+from .divergences import gaussian_kl, moments, transport_cost
 
 
 class ERDiffObjective(Objective):
@@ -44,7 +44,7 @@ class ERDiffObjective(Objective):
         return parts
 
 
-@share_docs
+@aligner
 class ERDiffAligner(GradientAligner):
     r"""Align sessions under a diffusion prior of latent trajectories (ERDiff).
 
@@ -80,21 +80,15 @@ class ERDiffAligner(GradientAligner):
         Weight :math:`\lambda` of the anchor.
     t_max : float, default=0.5
         Largest diffusion time of the score matching.
-    shared : start
-        See `_docs`.
-    shared : loop
-        See `_docs`.
-    shared : aligner
-        See `_docs`.
+    inherited : parameters
+        See `_parameters`.
 
     Attributes
     ----------
     prior_ : DiffusionPrior
         The fitted prior.
-    shared : trained
-        See `_docs`.
-    shared : fitted
-        See `_docs`.
+    inherited : attributes
+        See `_parameters`.
 
     See Also
     --------
@@ -139,71 +133,24 @@ class ERDiffAligner(GradientAligner):
     (60, 20, 8)
     """
 
-    _parameter_constraints = GradientAligner._parameter_constraints | {
-        "prior": [HasMethods(["fit", "score_samples"]), None],
-        "noise_scale": [Interval(numbers.Real, 0, None, closed="neither"), None],
-        "anchor": [StrOptions({"moments", "transport"}), None],
-        "anchor_weight": [Interval(numbers.Real, 0, None, closed="left")],
-        "t_max": [Interval(numbers.Real, T_MIN, 1, closed="right")],
-    }
+    prior: object = parameter(
+        None, [HasMethods(["fit", "score_samples"]), None], keyword_only=False
+    )
+    noise_scale: object = parameter(None, [*POSITIVE, None])
+    anchor: str = parameter("moments", [StrOptions({"moments", "transport"}), None])
+    anchor_weight: float = parameter(1.0, NON_NEGATIVE)
+    t_max: float = parameter(0.5, [Interval(numbers.Real, T_MIN, 1, closed="right")])
 
-    def __init__(
-        self,
-        latent_model=None,
-        prior=None,
-        *,
-        n_components=None,
-        noise_scale=None,
-        anchor="moments",
-        anchor_weight=1.0,
-        t_max=0.5,
-        init="geometry",
-        n_starts=200,
-        learning_rate=1e-4,
-        batch_size=32,
-        max_steps=100,
-        check_every=10,
-        patience=10,
-        held_out=0.2,
-        on_new_session="align",
-        memory=None,
-        trial_length=None,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
-        super().__init__(
-            latent_model,
-            n_components=n_components,
-            init=init,
-            n_starts=n_starts,
-            learning_rate=learning_rate,
-            batch_size=batch_size,
-            max_steps=max_steps,
-            check_every=check_every,
-            patience=patience,
-            held_out=held_out,
-            on_new_session=on_new_session,
-            memory=memory,
-            trial_length=trial_length,
-            device=device,
-            random_state=random_state,
-            verbose=verbose,
-        )
-        self.prior = prior
-        self.noise_scale = noise_scale
-        self.anchor = anchor
-        self.anchor_weight = anchor_weight
-        self.t_max = t_max
-
-    def _fit_source(self, Z):
+    def _fit_source(self, features):
         prior = self._configure(
             DiffusionPrior() if self.prior is None else clone(self.prior),
             noise_scale=self.noise_scale,
             random_state=derive_seed(self._seed, "prior"),
         )
-        self.prior_ = self._once(fit_model, {"verbose": self.verbose}, model=prior, X=Z)
-        super()._fit_source(Z)
+        self.prior_ = self._once(
+            fit_model, {"verbose": self.verbose}, model=prior, X=self._latents
+        )
+        super()._fit_source(features)
 
     def _make_objective(self, source):
         denoiser = deepcopy(self.prior_.module_).float().to(source.device)

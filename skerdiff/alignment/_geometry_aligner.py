@@ -3,14 +3,12 @@
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
-import numbers
-
-from ..utils._sklearn import Interval
+from ..utils._sklearn import COUNT
 from ._base import BaseAligner
-from ._docs import share_docs
+from ._parameters import aligner, parameter
 
 
-@share_docs
+@aligner
 class GeometryAligner(BaseAligner):
     """Align sessions by the geometry of whole trials, in closed form.
 
@@ -29,19 +27,17 @@ class GeometryAligner(BaseAligner):
 
     Parameters
     ----------
-    shared : model
-        See `_docs`.
+    inherited : positional
+        See `_parameters`.
     n_starts : int, default=200
         Random starts of the search, each way.
-    shared : aligner
-        See `_docs`.
+    inherited : parameters
+        See `_parameters`.
 
     Attributes
     ----------
-    n_parameters_added_ : int
-        Parameters of networks that the method adds to the source model: none.
-    shared : fitted
-        See `_docs`.
+    inherited : attributes
+        See `_parameters`.
 
     See Also
     --------
@@ -58,7 +54,7 @@ class GeometryAligner(BaseAligner):
     - ``margin``: by how much, relatively, the residual of the second exceeds that of
       the first. Only what the search found can be compared, so that it means little
       after few starts. Below zero a start was followed though another fits better;
-    - ``variance_carried``: the share of the source's variance over trials that the
+    - ``variance_explained``: the share of the source's variance over trials that the
       partners of target trials have. Little is carried if the target has no structure
       or too few movements, and by some wrong alignments;
     - ``confidence``: the lesser of the last two over their thresholds; below 1 there is
@@ -93,32 +89,9 @@ class GeometryAligner(BaseAligner):
     (60, 20, 8)
     """
 
-    _parameter_constraints = BaseAligner._parameter_constraints | {
-        "n_starts": [Interval(numbers.Integral, 1, None, closed="left")],
-    }
+    n_starts: int = parameter(200, COUNT)
 
-    def __init__(
-        self,
-        latent_model=None,
-        *,
-        n_components=None,
-        n_starts=200,
-        on_new_session="align",
-        memory=None,
-        trial_length=None,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
-        self.latent_model = latent_model
-        self.n_components = n_components
-        self.n_starts = n_starts
-        self.on_new_session = on_new_session
-        self.memory = memory
-        self.trial_length = trial_length
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
+    init = "geometry"
 
-    def _align(self, features, seed, known=None):
-        return self._start(features, seed, "geometry", self.n_starts, known)
+    def _align(self, features, seed, start=None):
+        return self._start(features, seed, start)

@@ -11,71 +11,108 @@ from time import perf_counter
 
 import numpy as np
 
+from ..geometry import is_ambiguous, relative_distances
+from ..latent import LatentModel
+from ..sessions import NetworkMap
 from ..utils._random import derive_seed, numpy_generator, seeded_torch
-from ..utils._similarity import relative_distances
-from ..utils._sklearn import Interval, StrOptions
+from ..utils._sklearn import COUNT, POSITIVE, HasMethods, Interval
 from ..utils._torch import as_tensor, limit_threads, resolve_device
 from ..utils._training import progress_bar
-from ._base import BaseAligner
-from ._loop import ReadIn, adapt_readin
-from ._report import in_doubt
-from ._start import LatentMap
+from ._base import StartingAligner
+from ._loop import TrainableReadIn, adapt_readin
+from ._parameters import aligner, parameter
 
 
-class GradientAligner(BaseAligner):
+@aligner
+class GradientAligner(StartingAligner):
     """Base of aligners that minimise an objective over the target read-in.
 
     A subclass builds its objective in `_make_objective`; batches, steps, stopping and
-    what is kept are the same for all.
+    what is accepted are the same for all.
+
+    Parameters
+    ----------
+    inherited : positional
+        See `_parameters`.
+    inherited : parameters
+        See `_parameters`.
+
+    Attributes
+    ----------
+    inherited : attributes
+        See `_parameters`.
     """
 
-    _parameter_constraints = BaseAligner._parameter_constraints | {
-        "init": [StrOptions({"geometry", "source", "random"})],
-        "n_starts": [Interval(numbers.Integral, 1, None, closed="left")],
-        "learning_rate": [Interval(numbers.Real, 0, None, closed="neither")],
-        "batch_size": [Interval(numbers.Integral, 2, None, closed="left")],
-        "max_steps": [Interval(numbers.Integral, 0, None, closed="left")],
-        "check_every": [Interval(numbers.Integral, 1, None, closed="left")],
-        "patience": [Interval(numbers.Integral, 1, None, closed="left")],
-        "held_out": [Interval(numbers.Real, 0, 1, closed="neither")],
-    }
+    latent_model: object = parameter(
+        None,
+        [HasMethods([*LatentModel.required, "torch_encoder"]), None],
+        """LatentModel, default=None
+        Latent-variable model of the source: `skerdiff.SequentialVAE`,
+        `skerdiff.latent.LinearLatentModel`, or one of your own with a
+        ``torch_encoder``, see `skerdiff.latent.LatentModel`. None is
+        ``SequentialVAE()``. It is cloned.
+        """,
+        keyword_only=False,
+    )
+    learning_rate: float = parameter(
+        1e-4,
+        POSITIVE,
+        """float, default=1e-4
+        Step size of Adam, for features of unit variance. From ``init="source"`` take
+        1e-3, or 3e-4 against an adversary, and more steps.
+        """,
+    )
+    batch_size: int = parameter(
+        32,
+        [Interval(numbers.Integral, 2, None, closed="left")],
+        """int, default=32
+        Trials per step, of the target and of the source.
+        """,
+    )
+    max_steps: int = parameter(
+        100,
+        [Interval(numbers.Integral, 0, None, closed="left")],
+        """int, default=100
+        Most gradient steps; 0 stays at the start. None are made from an ambiguous
+        geometry, as they cannot mend it.
+        """,
+    )
+    check_every: int = parameter(
+        10,
+        COUNT,
+        """int, default=10
+        Steps between two looks at the held-out trials.
+        """,
+    )
+    patience: int = parameter(
+        10,
+        COUNT,
+        """int, default=10
+        Looks without improvement before stopping.
+        """,
+    )
+    held_out: float = parameter(
+        0.2,
+        [Interval(numbers.Real, 0, 1, closed="neither")],
+        """float, default=0.2
+        Share of the target trials that chooses the step: the one with the lowest
+        relative residual of these trials is accepted if that is below the start's by a
+        paired t-test at the level of 0.05; else the start is. No label is read.
+        """,
+    )
 
-    def __init__(
-        self,
-        latent_model=None,
-        *,
-        n_components=None,
-        init="geometry",
-        n_starts=200,
-        learning_rate=1e-4,
-        batch_size=32,
-        max_steps=100,
-        check_every=10,
-        patience=10,
-        held_out=0.2,
-        on_new_session="align",
-        memory=None,
-        trial_length=None,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
-        self.latent_model = latent_model
-        self.n_components = n_components
-        self.init = init
-        self.n_starts = n_starts
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.max_steps = max_steps
-        self.check_every = check_every
-        self.patience = patience
-        self.held_out = held_out
-        self.on_new_session = on_new_session
-        self.memory = memory
-        self.trial_length = trial_length
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
+    _attributes_doc = """
+    n_parameters_added_ : int
+        Parameters of the networks that the method adds to the source model.
+    loss_curve_ : dict of str to list of dict
+        For each target session the named losses of every gradient step; empty where no
+        steps were made. `alignment_report_` has ``criterion_curve``, step and relative
+        residual of the held-out trials, and ``n_steps``, the step that was accepted.
+    steps_per_second_ : dict of str to float
+        For each target session the gradient steps per second.
+    """
+
+    adversary_learning_rate = None  # there is no adversary
 
     @abstractmethod
     def _make_objective(self, source):
@@ -84,24 +121,20 @@ class GradientAligner(BaseAligner):
         Initial weights come from torch's global generator, which is seeded.
         """
 
-    def _fit_source(self, Z):
-        self._source_mean, scale = Z.mean((0, 1)), Z.std((0, 1))
-        self._source_scale = np.where(scale == 0, 1.0, scale)
-        self.n_parameters_added_ = self._count_parameters()
-        self.loss_curve_, self.steps_per_second_ = {}, {}
-
-    def _count_parameters(self):
+    def _fit_source(self, features):
+        mean, scale = self._latents.mean((0, 1)), self._latents.std((0, 1))
+        self._source_mean, self._source_scale = mean, np.where(scale == 0, 1.0, scale)
         with seeded_torch(0):
             objective = self._make_objective(as_tensor(self._standard_latents()))
-        return sum(p.numel() for p in objective.parameters())
+        self.n_parameters_added_ = sum(p.numel() for p in objective.parameters())
 
     def _standard_latents(self):
         return (self._latents - self._source_mean) / self._source_scale
 
-    def _align(self, features, seed, known=None):
-        start = self._start(features, seed, self.init, self.n_starts, known)
-        if self.max_steps == 0 or in_doubt(start.report):
-            return start
+    def _align(self, features, seed, start=None):
+        reader = self._start(features, seed, start)
+        if self.max_steps == 0 or is_ambiguous(reader.report):
+            return reader
         device = resolve_device(self.device)
         order = numpy_generator(derive_seed(seed, "held out")).permutation(
             len(features)
@@ -109,8 +142,8 @@ class GradientAligner(BaseAligner):
         n_held_out = min(max(2, round(self.held_out * len(order))), len(order) - 2)
         x = as_tensor(features, device=device)
         size = np.sqrt(features.var((0, 1)).mean())
-        readin = ReadIn(
-            *(as_tensor(a, device=device) for a in (*start.readin, size))
+        readin = TrainableReadIn(
+            *(as_tensor(a, device=device) for a in (*reader.readin, size))
         ).to(device)
         source = self._standard_latents()
         z_source = as_tensor(source, device=device)
@@ -136,17 +169,18 @@ class GradientAligner(BaseAligner):
                 patience=self.patience,
                 seed=seed,
                 progress=progress,
-                adversary_learning_rate=getattr(self, "adversary_learning_rate", None),
+                adversary_learning_rate=self.adversary_learning_rate,
             )
-        speed = len(losses) / (perf_counter() - begin)
-        report = start.report | {"criterion_curve": curve, "n_steps": n_steps}
-        session = replace(start, report=report, losses=losses, steps_per_second=speed)
-        if n_steps > 0:
-            session.readin = tuple(
-                a.detach().cpu().double().numpy() for a in readin.current()
-            )
-            session.map = self._latent_map(objective)
-        return session
+        reader = reader.with_report(
+            criterion_curve=curve,
+            n_steps=n_steps,
+            loss_curve=losses,
+            steps_per_second=len(losses) / (perf_counter() - begin),
+        )
+        if n_steps == 0:
+            return reader
+        moved = tuple(a.detach().cpu().double().numpy() for a in readin.current())
+        return replace(reader, readin=moved, latent_map=self._latent_map(objective))
 
     def _latent_map(self, objective):
         """What an objective does to latents besides the read-in; None for nothing."""
@@ -154,22 +188,55 @@ class GradientAligner(BaseAligner):
         if network is None:
             return None
         network = deepcopy(network).cpu().double().eval().requires_grad_(False)
-        return LatentMap(network, self._source_mean, self._source_scale)
+        return NetworkMap(network, self._source_mean, self._source_scale)
 
     def _encoder(self, device):
         """Activations to standardised latents, frozen."""
-        module = deepcopy(self.latent_model_.module_).float().to(device)
-        module.requires_grad_(False)
-        # the gradient of a recurrent network on a GPU needs its training mode, which
-        # changes nothing else: there is no dropout behind the read-in
+        module = self.latent_model_.torch_encoder().float().to(device)
+        # the gradient of a recurrent network on a GPU needs its training mode, in which
+        # an encoder computes the same
         module.train(device.type == "cuda")
         mean, scale = (
             as_tensor(a, device=device) for a in (self._source_mean, self._source_scale)
         )
-        return lambda activations: (module.encode(activations)[0] - mean) / scale
+        return lambda activations: (module(activations) - mean) / scale
 
-    def _keep(self, name, session):
-        super()._keep(name, session)
-        known = {k: s for k, s in self.sessions_.items() if k not in self.sources_}
-        self.loss_curve_ = {k: s.losses for k, s in known.items()}
-        self.steps_per_second_ = {k: s.steps_per_second for k, s in known.items()}
+    @property
+    def loss_curve_(self):
+        """Named losses of every gradient step, for each target session."""
+        return {k: r.loss_curve or [] for k, r in self._target_reports().items()}
+
+    @property
+    def steps_per_second_(self):
+        """Gradient steps per second, for each target session."""
+        return {k: r.steps_per_second or 0.0 for k, r in self._target_reports().items()}
+
+    def _target_reports(self):
+        readers = self.sessions_.items()
+        return {k: r.report for k, r in readers if k not in self.sources_}
+
+
+@aligner
+class AdversarialAligner(GradientAligner):
+    """Base of aligners whose objective trains against an adversary.
+
+    Parameters
+    ----------
+    inherited : positional
+        See `_parameters`.
+    inherited : parameters
+        See `_parameters`.
+
+    Attributes
+    ----------
+    inherited : attributes
+        See `_parameters`.
+    """
+
+    adversary_learning_rate: float = parameter(
+        1e-3,
+        POSITIVE,
+        """float, default=1e-3
+        Step size of Adam for the adversary.
+        """,
+    )

@@ -4,10 +4,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from ._base import BaseAligner
-from ._docs import share_docs
+from ._parameters import aligner
 
 
-@share_docs
+@aligner
 class IdentityAligner(BaseAligner):
     """Read every session with the source's read-in, without adaptation.
 
@@ -18,17 +18,15 @@ class IdentityAligner(BaseAligner):
 
     Parameters
     ----------
-    shared : model
-        See `_docs`.
-    shared : aligner
-        See `_docs`.
+    inherited : positional
+        See `_parameters`.
+    inherited : parameters
+        See `_parameters`.
 
     Attributes
     ----------
-    n_parameters_added_ : int
-        Parameters of networks that the method adds to the source model: none.
-    shared : fitted
-        See `_docs`.
+    inherited : attributes
+        See `_parameters`.
 
     See Also
     --------
@@ -50,26 +48,5 @@ class IdentityAligner(BaseAligner):
 
     _min_trials = 1
 
-    def __init__(
-        self,
-        latent_model=None,
-        *,
-        n_components=None,
-        on_new_session="align",
-        memory=None,
-        trial_length=None,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
-        self.latent_model = latent_model
-        self.n_components = n_components
-        self.on_new_session = on_new_session
-        self.memory = memory
-        self.trial_length = trial_length
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
-
-    def _align(self, features, seed, known=None):
-        return self._start(features, seed, "source")
+    def _align(self, features, seed, start=None):
+        return self._start(features, seed)

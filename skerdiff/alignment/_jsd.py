@@ -4,10 +4,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from ..utils._sklearn import StrOptions
-from ._divergences import gaussian_jsd, moments
-from ._docs import share_docs
 from ._gradient import GradientAligner
 from ._objective import Objective
+from ._parameters import aligner, parameter
+from .divergences import gaussian_jsd, moments
 
 
 class JSDObjective(Objective):
@@ -30,7 +30,7 @@ class JSDObjective(Objective):
         return {"divergence": sum(parts) / len(parts)}
 
 
-@share_docs
+@aligner
 class JSDAligner(GradientAligner):
     r"""Align sessions by the Jensen-Shannon divergence of their latents (JSDM).
 
@@ -46,23 +46,17 @@ class JSDAligner(GradientAligner):
 
     Parameters
     ----------
-    shared : model
-        See `_docs`.
+    inherited : positional
+        See `_parameters`.
     moments : {"pooled", "per_bin"}, default="pooled"
         Whose moments: those of all bins together, or of each bin of the trial.
-    shared : start
-        See `_docs`.
-    shared : loop
-        See `_docs`.
-    shared : aligner
-        See `_docs`.
+    inherited : parameters
+        See `_parameters`.
 
     Attributes
     ----------
-    shared : trained
-        See `_docs`.
-    shared : fitted
-        See `_docs`.
+    inherited : attributes
+        See `_parameters`.
 
     See Also
     --------
@@ -94,50 +88,7 @@ class JSDAligner(GradientAligner):
     (60, 20, 8)
     """
 
-    _parameter_constraints = GradientAligner._parameter_constraints | {
-        "moments": [StrOptions({"pooled", "per_bin"})],
-    }
-
-    def __init__(
-        self,
-        latent_model=None,
-        *,
-        n_components=None,
-        moments="pooled",
-        init="geometry",
-        n_starts=200,
-        learning_rate=1e-4,
-        batch_size=32,
-        max_steps=100,
-        check_every=10,
-        patience=10,
-        held_out=0.2,
-        on_new_session="align",
-        memory=None,
-        trial_length=None,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
-        super().__init__(
-            latent_model,
-            n_components=n_components,
-            init=init,
-            n_starts=n_starts,
-            learning_rate=learning_rate,
-            batch_size=batch_size,
-            max_steps=max_steps,
-            check_every=check_every,
-            patience=patience,
-            held_out=held_out,
-            on_new_session=on_new_session,
-            memory=memory,
-            trial_length=trial_length,
-            device=device,
-            random_state=random_state,
-            verbose=verbose,
-        )
-        self.moments = moments
+    moments: str = parameter("pooled", [StrOptions({"pooled", "per_bin"})])
 
     def _make_objective(self, source):
         return JSDObjective(source, self.moments == "per_bin")

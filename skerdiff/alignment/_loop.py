@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from ..utils._random import derive_seed, make_generator
 from ._objective import Objective
 
-_LEVEL = 0.05  # of the paired t-test that a kept state must pass against the start
+_LEVEL = 0.05  # of the paired t-test that a state must pass against the start
 
 
-class ReadIn(nn.Module):
+class TrainableReadIn(nn.Module):
     """Trainable read-in of a target session, a change added to where it starts.
 
     Parameters
@@ -65,7 +65,7 @@ def adapt_readin(
     seed,
     progress=None,
 ):
-    """Minimise an objective over the read-in, and keep the best state.
+    """Minimise an objective over the read-in, and accept the best state.
 
     Every step draws a batch of each session, trains the adversaries, if there are any,
     and then the read-in together with the objective's own networks. The best state is
@@ -75,8 +75,8 @@ def adapt_readin(
 
     Parameters
     ----------
-    readin : ReadIn
-        Changed in place; on return it is the state kept, which may be the start.
+    readin : TrainableReadIn
+        Changed in place; on return it is the state accepted, which may be the start.
     features : Tensor of shape (n_trials, n_bins, n_neurons)
         Target trials for the gradient.
     held_out : Tensor of shape (n_held_out, n_bins, n_neurons)
@@ -114,7 +114,7 @@ def adapt_readin(
     curve : list of tuple
         Step and mean criterion at every look.
     best : int
-        The step that was kept.
+        The step that was accepted.
 
     Raises
     ------

@@ -3,17 +3,15 @@
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
-import numbers
-
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..utils._sklearn import Interval
-from ._divergences import squared_mmd
-from ._docs import share_docs
+from ..utils._sklearn import COUNT, NON_NEGATIVE
 from ._gradient import GradientAligner
 from ._objective import Objective
+from ._parameters import aligner, parameter
+from .divergences import squared_mmd
 
 _N_ROWS = 256  # bins of each session whose states are compared in a step
 
@@ -53,7 +51,7 @@ class MMDObjective(Objective):
         return rows[order[:_N_ROWS]]
 
 
-@share_docs
+@aligner
 class MMDAligner(GradientAligner):
     r"""Align sessions by the maximum mean discrepancy of their latents (MMD).
 
@@ -69,27 +67,21 @@ class MMDAligner(GradientAligner):
 
     Parameters
     ----------
-    shared : model
-        See `_docs`.
+    inherited : positional
+        See `_parameters`.
     recurrent : bool, default=False
         Whether to compare states of a recurrent network.
     n_hidden : int, default=120
         Size of the recurrent network.
     forecast_weight : float, default=0.1
         Weight of the forecast error beside the discrepancy; of use with `recurrent`.
-    shared : start
-        See `_docs`.
-    shared : loop
-        See `_docs`.
-    shared : aligner
-        See `_docs`.
+    inherited : parameters
+        See `_parameters`.
 
     Attributes
     ----------
-    shared : trained
-        See `_docs`.
-    shared : fitted
-        See `_docs`.
+    inherited : attributes
+        See `_parameters`.
 
     See Also
     --------
@@ -123,56 +115,9 @@ class MMDAligner(GradientAligner):
     (60, 20, 8)
     """
 
-    _parameter_constraints = GradientAligner._parameter_constraints | {
-        "recurrent": ["boolean"],
-        "n_hidden": [Interval(numbers.Integral, 1, None, closed="left")],
-        "forecast_weight": [Interval(numbers.Real, 0, None, closed="left")],
-    }
-
-    def __init__(
-        self,
-        latent_model=None,
-        *,
-        n_components=None,
-        recurrent=False,
-        n_hidden=120,
-        forecast_weight=0.1,
-        init="geometry",
-        n_starts=200,
-        learning_rate=1e-4,
-        batch_size=32,
-        max_steps=100,
-        check_every=10,
-        patience=10,
-        held_out=0.2,
-        on_new_session="align",
-        memory=None,
-        trial_length=None,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
-        super().__init__(
-            latent_model,
-            n_components=n_components,
-            init=init,
-            n_starts=n_starts,
-            learning_rate=learning_rate,
-            batch_size=batch_size,
-            max_steps=max_steps,
-            check_every=check_every,
-            patience=patience,
-            held_out=held_out,
-            on_new_session=on_new_session,
-            memory=memory,
-            trial_length=trial_length,
-            device=device,
-            random_state=random_state,
-            verbose=verbose,
-        )
-        self.recurrent = recurrent
-        self.n_hidden = n_hidden
-        self.forecast_weight = forecast_weight
+    recurrent: bool = parameter(False, ["boolean"])
+    n_hidden: int = parameter(120, COUNT)
+    forecast_weight: float = parameter(0.1, NON_NEGATIVE)
 
     def _make_objective(self, source):
         return MMDObjective(source, self.recurrent, self.n_hidden, self.forecast_weight)

@@ -6,11 +6,10 @@
 import numpy as np
 
 from ._base import BaseAligner
-from ._docs import share_docs
-from ._start import Session
+from ._parameters import aligner
 
 
-@share_docs
+@aligner
 class NeuronMomentsAligner(BaseAligner):
     """Give each neuron the mean and variance of its column on the source day.
 
@@ -23,17 +22,15 @@ class NeuronMomentsAligner(BaseAligner):
 
     Parameters
     ----------
-    shared : model
-        See `_docs`.
-    shared : aligner
-        See `_docs`.
+    inherited : positional
+        See `_parameters`.
+    inherited : parameters
+        See `_parameters`.
 
     Attributes
     ----------
-    n_parameters_added_ : int
-        Parameters of networks that the method adds to the source model: none.
-    shared : fitted
-        See `_docs`.
+    inherited : attributes
+        See `_parameters`.
 
     See Also
     --------
@@ -57,30 +54,12 @@ class NeuronMomentsAligner(BaseAligner):
 
     _min_trials = 2
 
-    def __init__(
-        self,
-        latent_model=None,
-        *,
-        n_components=None,
-        on_new_session="align",
-        memory=None,
-        trial_length=None,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
-        self.latent_model = latent_model
-        self.n_components = n_components
-        self.on_new_session = on_new_session
-        self.memory = memory
-        self.trial_length = trial_length
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
+    def _fit_source(self, features):
+        self._moments = features.mean((0, 1)), features.std((0, 1))
 
-    def _align(self, features, seed, known=None):
+    def _align(self, features, seed, start=None):
         weights, bias = self.latent_model_.readin_
-        source_mean, source_scale = self._feature_moments
+        source_mean, source_scale = self._moments
         n_shared = min(features.shape[2], weights.shape[1])
         mean, scale = (
             a[:n_shared] for a in (features.mean((0, 1)), features.std((0, 1)))
@@ -94,4 +73,4 @@ class NeuronMomentsAligner(BaseAligner):
         readin = np.zeros((len(weights), features.shape[2]))
         readin[:, :n_shared] = weights[:, :n_shared] * gain
         bias = bias + weights @ source_mean - readin[:, :n_shared] @ mean
-        return Session((readin, bias), {"init": "source"})
+        return self._reader((readin, bias), init="source")

@@ -6,7 +6,7 @@
 from ..utils._pipeline import find_aligner
 
 
-def adapt(pipeline, X, session="target", *, start=None):
+def adapt(pipeline, X, session="target", *, start=None, bin_size=None):
     """Align the aligner of a fitted pipeline to a new session.
 
     Runs the steps before the aligner on X and then the aligner's ``adapt``; the steps
@@ -22,8 +22,10 @@ def adapt(pipeline, X, session="target", *, start=None):
     session : str, default="target"
         Name of the session.
     start : str, default=None
-        Known session of the same neurons from which the search starts too, see the
-        aligner's ``adapt``.
+        Session of the same neurons, adapted to before, from which the search starts
+        too, see the aligner's ``adapt``.
+    bin_size : float, default=None
+        Width of a bin in seconds; it must be the source's, if that was given.
 
     Returns
     -------
@@ -56,5 +58,5 @@ def adapt(pipeline, X, session="target", *, start=None):
     aligner, before, _ = find_aligner(pipeline, "adapt")
     for step in before:
         X = step.transform(X)
-    aligner.adapt(X, session=session, start=start)
+    aligner.adapt(X, session=session, start=start, bin_size=bin_size)
     return pipeline

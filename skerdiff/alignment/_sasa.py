@@ -4,16 +4,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import math
-import numbers
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..utils._sklearn import Interval
-from ._docs import share_docs
+from ..utils._sklearn import COUNT, NON_NEGATIVE
 from ._gradient import GradientAligner
 from ._objective import Objective
+from ._parameters import aligner, parameter
 
 N_SEGMENTS = 6  # at most
 
@@ -136,7 +135,7 @@ def _unit(x):
     return x / (x.square().sum(-1, keepdim=True) + 1e-8).sqrt()
 
 
-@share_docs
+@aligner
 class SASAAligner(GradientAligner):
     r"""Align sessions by the sparse associations between their latents (SASA).
 
@@ -156,25 +155,19 @@ class SASAAligner(GradientAligner):
 
     Parameters
     ----------
-    shared : model
-        See `_docs`.
+    inherited : positional
+        See `_parameters`.
     n_hidden : int, default=22
         Size of the state of each LSTM.
     weight : float, default=1.0
         Weight :math:`w` of the distance.
-    shared : start
-        See `_docs`.
-    shared : loop
-        See `_docs`.
-    shared : aligner
-        See `_docs`.
+    inherited : parameters
+        See `_parameters`.
 
     Attributes
     ----------
-    shared : trained
-        See `_docs`.
-    shared : fitted
-        See `_docs`.
+    inherited : attributes
+        See `_parameters`.
 
     See Also
     --------
@@ -219,53 +212,8 @@ class SASAAligner(GradientAligner):
     (60, 20, 8)
     """
 
-    _parameter_constraints = GradientAligner._parameter_constraints | {
-        "n_hidden": [Interval(numbers.Integral, 1, None, closed="left")],
-        "weight": [Interval(numbers.Real, 0, None, closed="left")],
-    }
-
-    def __init__(
-        self,
-        latent_model=None,
-        *,
-        n_components=None,
-        n_hidden=22,
-        weight=1.0,
-        init="geometry",
-        n_starts=200,
-        learning_rate=1e-4,
-        batch_size=32,
-        max_steps=100,
-        check_every=10,
-        patience=10,
-        held_out=0.2,
-        on_new_session="align",
-        memory=None,
-        trial_length=None,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
-        super().__init__(
-            latent_model,
-            n_components=n_components,
-            init=init,
-            n_starts=n_starts,
-            learning_rate=learning_rate,
-            batch_size=batch_size,
-            max_steps=max_steps,
-            check_every=check_every,
-            patience=patience,
-            held_out=held_out,
-            on_new_session=on_new_session,
-            memory=memory,
-            trial_length=trial_length,
-            device=device,
-            random_state=random_state,
-            verbose=verbose,
-        )
-        self.n_hidden = n_hidden
-        self.weight = weight
+    n_hidden: int = parameter(22, COUNT)
+    weight: float = parameter(1.0, NON_NEGATIVE)
 
     def _make_objective(self, source):
         return SASAObjective(source.shape[-1], self.n_hidden, self.weight)

@@ -3,13 +3,11 @@
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
-import numbers
-
-from ..utils._sklearn import Interval
-from ._divergences import sinkhorn_divergence
-from ._docs import share_docs
+from ..utils._sklearn import POSITIVE
 from ._gradient import GradientAligner
 from ._objective import Objective
+from ._parameters import aligner, parameter
+from .divergences import sinkhorn_divergence
 
 
 class SinkhornObjective(Objective):
@@ -24,7 +22,7 @@ class SinkhornObjective(Objective):
         return {"divergence": sinkhorn_divergence(source, target, self.regularisation)}
 
 
-@share_docs
+@aligner
 class SinkhornAligner(GradientAligner):
     r"""Align sessions by the Sinkhorn divergence of their latents.
 
@@ -36,24 +34,18 @@ class SinkhornAligner(GradientAligner):
 
     Parameters
     ----------
-    shared : model
-        See `_docs`.
+    inherited : positional
+        See `_parameters`.
     regularisation : float, default=0.05
         The weight :math:`\varepsilon` of the entropy, as a share of the largest squared
         distance between the two batches.
-    shared : start
-        See `_docs`.
-    shared : loop
-        See `_docs`.
-    shared : aligner
-        See `_docs`.
+    inherited : parameters
+        See `_parameters`.
 
     Attributes
     ----------
-    shared : trained
-        See `_docs`.
-    shared : fitted
-        See `_docs`.
+    inherited : attributes
+        See `_parameters`.
 
     See Also
     --------
@@ -85,50 +77,7 @@ class SinkhornAligner(GradientAligner):
     (60, 20, 8)
     """
 
-    _parameter_constraints = GradientAligner._parameter_constraints | {
-        "regularisation": [Interval(numbers.Real, 0, None, closed="neither")],
-    }
-
-    def __init__(
-        self,
-        latent_model=None,
-        *,
-        n_components=None,
-        regularisation=0.05,
-        init="geometry",
-        n_starts=200,
-        learning_rate=1e-4,
-        batch_size=32,
-        max_steps=100,
-        check_every=10,
-        patience=10,
-        held_out=0.2,
-        on_new_session="align",
-        memory=None,
-        trial_length=None,
-        device="auto",
-        random_state=None,
-        verbose=False,
-    ):
-        super().__init__(
-            latent_model,
-            n_components=n_components,
-            init=init,
-            n_starts=n_starts,
-            learning_rate=learning_rate,
-            batch_size=batch_size,
-            max_steps=max_steps,
-            check_every=check_every,
-            patience=patience,
-            held_out=held_out,
-            on_new_session=on_new_session,
-            memory=memory,
-            trial_length=trial_length,
-            device=device,
-            random_state=random_state,
-            verbose=verbose,
-        )
-        self.regularisation = regularisation
+    regularisation: float = parameter(0.05, POSITIVE)
 
     def _make_objective(self, source):
         return SinkhornObjective(self.regularisation)

@@ -11,8 +11,8 @@ parameter of an aligner, so each must do everywhere.
 
 import numpy as np
 
-from ..alignment._geometry import HANDICAP, distinct_alignments, margin
-from ..alignment._readin import geometric_readin
+from ..geometry._readin import geometric_readin
+from ..geometry._search import HANDICAP, distinct_alignments, margin
 from ._cross_day import decode_across
 from ._pool import search_pool
 
@@ -53,7 +53,7 @@ def compare_constants(split, seed=0, memory=None):
     -------
     row : dict
         R2 by variant, that of the constants in use as ``r2``; that of the
-        within-target ``oracle``; and ``margin`` and ``variance_carried`` with the
+        within-target ``oracle``; and ``margin`` and ``variance_explained`` with the
         constants in use. R2 is that of held-out target trials in directions that both
         sessions hold.
     """
@@ -74,7 +74,7 @@ def compare_constants(split, seed=0, memory=None):
             pool.activations,
             **constants,
         )
-        return pool.score(readin), quality["variance_carried"]
+        return pool.score(readin), quality["variance_explained"]
 
     r2, carried = decode()
     oracle, _ = decode_across(split, None, seed, memory)
@@ -83,5 +83,5 @@ def compare_constants(split, seed=0, memory=None):
         **{name: decode(**change)[0] for name, change in VARIANTS.items()},
         "oracle": oracle["r2"],
         "margin": margin(distinct_alignments(pool.candidates, pool.target)),
-        "variance_carried": carried,
+        "variance_explained": carried,
     }

@@ -14,9 +14,9 @@ L d log s.
 import numpy as np
 
 from ..alignment._cache import fit_model, run_once
-from ..alignment._geometry import distinct_alignments
-from ..alignment._readin import geometric_readin
 from ..diffusion import DiffusionPrior
+from ..geometry._readin import geometric_readin
+from ..geometry._search import distinct_alignments
 from ._pool import search_pool
 
 CRITERIA = ("relative residual", "denoising error", "bound", "likelihood")

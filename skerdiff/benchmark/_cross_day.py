@@ -26,7 +26,7 @@ from ._sessions import make_split
 
 REPORTED = (
     "margin",
-    "variance_carried",
+    "variance_explained",
     "confidence",
     "coverage",
     "bits_per_spike",
@@ -58,7 +58,7 @@ def decode_across(split, aligner, seed=0, memory=None, n_components=None, timed=
         ``r2``, ``rmse`` (in units of y), of trials in directions that the source and
         the adapted trials hold; ``r2_absent`` of those in others, if there are any;
         ``fit_s`` and, if timed, ``adapt_s``; ``ambiguous``; of what the aligner reports
-        ``margin``, ``variance_carried``, ``confidence``, ``coverage`` and
+        ``margin``, ``variance_explained``, ``confidence``, ``coverage`` and
         ``bits_per_spike``;
         ``n_parameters_added``; ``steps``, the one that was kept, and ``epoch_s``,
         seconds of one pass through the target trials (0 for methods without gradient

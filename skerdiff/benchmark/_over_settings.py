@@ -6,7 +6,7 @@
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from ..alignment._report import LITTLE_VARIANCE, THIN_MARGIN
+from ..geometry._report import LITTLE_VARIANCE, THIN_MARGIN
 from ._constants import CHOSEN, VARIANTS
 from ._tables import Table, by_seed, difference, group, reference_of, seeds_note
 
@@ -166,7 +166,7 @@ def warnings_table(name, title, lines):
         failed = empty | (r2 < FAILED * best)
         warned = np.array([line["result"]["ambiguous"] for line in mine])
         row = [method, str(len(mine)), _share(failed & ~empty, ~empty)]
-        for what in ("confidence", "margin", "variance_carried"):
+        for what in ("confidence", "margin", "variance_explained"):
             score = np.minimum([line["result"][what] for line in mine], BEST)
             row.append(f"{_auc(failed, score)} ({_auc(failed[~empty], score[~empty])})")
         row += [
@@ -240,7 +240,7 @@ def thresholds_table(name, title, lines):
     empty = np.array([bool(line["setting"].get("permuted")) for line in lines])
     failed = empty | [r["r2"] < FAILED * r["oracle"] for r in found]
     margin, carried = (
-        np.array([r[what] for r in found]) for what in ("margin", "variance_carried")
+        np.array([r[what] for r in found]) for what in ("margin", "variance_explained")
     )
     if failed.all() or not failed.any():
         return Table(f"{name}-thresholds", f"{title}: thresholds", [], [])

@@ -9,12 +9,12 @@ import numpy as np
 from sklearn.linear_model import Ridge
 
 from ..alignment import GeometryAligner
-from ..alignment._geometry import find_candidates
-from ..alignment._readin import RigidMap
 from ..alignment._start import by_column
 from ..decoding import PerBinRegressor
+from ..geometry._readin import RigidMap
+from ..geometry._search import find_candidates
+from ..geometry._similarity import principal_axes, project
 from ..metrics import behaviour_r2_score
-from ..utils._similarity import principal_axes, project
 
 
 @dataclass

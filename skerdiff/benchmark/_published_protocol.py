@@ -19,8 +19,8 @@ from sklearn.linear_model import Ridge
 
 from ..alignment import ERDiffAligner
 from ..alignment._cache import run_once
-from ..alignment._divergences import gaussian_kl, moments
-from ..alignment._loop import ReadIn
+from ..alignment.divergences import gaussian_kl, moments
+from ..alignment._loop import TrainableReadIn
 from ..decoding import PerBinRegressor
 from ..diffusion._objectives import denoising_loss
 from ..diffusion._sde import T_MIN
@@ -152,7 +152,7 @@ def adapt_as_published(aligner, X, z_source, error, seed, *, paired=False):
     start = aligner._start(features, seed, "source")
     x = as_tensor(features)
     size = np.sqrt(features.var((0, 1)).mean())
-    readin = ReadIn(*(as_tensor(a) for a in (*start.readin, size)))
+    readin = TrainableReadIn(*(as_tensor(a) for a in (*start.readin, size)))
     encode = aligner._encoder(torch.device("cpu"))
     optimizer = torch.optim.Adam(readin.parameters(), lr=LEARNING_RATE)
     shuffler = make_generator(derive_seed(seed, "batches"))

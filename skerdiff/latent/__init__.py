@@ -1,5 +1,6 @@
 """Latent-variable models of neural activity."""
 
+from ._base import LatentModel
 from ._vae import SequentialVAE
 
-__all__ = ["SequentialVAE"]
+__all__ = ["LatentModel", "SequentialVAE"]

@@ -3,9 +3,12 @@
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
+from copy import deepcopy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import rnn
 
 from ._objectives import gaussian_nll, kl_to_standard_normal, poisson_nll
 
@@ -59,9 +62,24 @@ class SequentialVAEModule(nn.Module):
         """Map features (., n_neurons) to activations (., n_readin)."""
         return self.readin(features)
 
-    def encode(self, activations: Tensor) -> tuple[Tensor, Tensor]:
-        """Posterior mean and log-variance per bin from read-in activations."""
-        state, _ = self.encoder(activations)
+    def encode(
+        self, activations: Tensor, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Posterior mean and log-variance per bin from read-in activations.
+
+        With the lengths of trials (n_trials,) nothing behind a trial is read.
+        """
+        if lengths is None:
+            state, _ = self.encoder(activations)
+        else:
+            packed = rnn.pack_padded_sequence(
+                activations, lengths.cpu(), batch_first=True, enforce_sorted=False
+            )
+            state, _ = rnn.pad_packed_sequence(
+                self.encoder(packed)[0],
+                batch_first=True,
+                total_length=activations.shape[1],
+            )
         mean, log_var = self.posterior(state).chunk(2, dim=-1)
         return mean, log_var.clamp(-10.0, 5.0)
 
@@ -70,8 +88,11 @@ class SequentialVAEModule(nn.Module):
         out = self.spikes(z)
         return F.softplus(out) if self.likelihood == "poisson" else out
 
-    def loss(self, features, counts, y=None, *, generator) -> Tensor:
-        """Negative evidence bound per bin and neuron, plus the behaviour error."""
+    def loss(self, features, counts, y=None, within=None, *, generator) -> Tensor:
+        """Negative evidence bound per bin and neuron, plus the behaviour error.
+
+        A mask (n_trials, n_bins) says which bins are within trials, if not all are.
+        """
         if self.training and self.dropout:
             keep = 1.0 - self.dropout
             mask = torch.empty_like(features).bernoulli_(keep, generator=generator)
@@ -80,7 +101,8 @@ class SequentialVAEModule(nn.Module):
         if self.training and self.readin_noise:
             noise = torch.empty_like(activations).normal_(generator=generator)
             activations = activations + self.readin_noise * noise
-        mean, log_var = self.encode(activations)
+        lengths = None if within is None else within.sum(1)
+        mean, log_var = self.encode(activations, lengths)
         noise = torch.empty_like(mean).normal_(generator=generator)
         z = mean + (0.5 * log_var).exp() * noise
         out = self.decode(z)
@@ -89,8 +111,29 @@ class SequentialVAEModule(nn.Module):
         else:
             nll = gaussian_nll(out, self.log_noise, counts)
         kl = kl_to_standard_normal(mean, log_var)
-        loss = nll.sum(-1).mean() + self.kl_weight * kl.sum(-1).mean()
+        loss = _mean(nll.sum(-1), within) + self.kl_weight * _mean(kl.sum(-1), within)
         if self.behaviour is not None:
-            error = F.mse_loss(self.behaviour(z), y)
+            guess = self.behaviour(z)
+            if within is not None:
+                guess, y = guess[within], y[within]
+            error = F.mse_loss(guess, y)
             loss = loss + self.behaviour_weight * error * y.shape[-1]
         return loss
+
+
+class PosteriorMean(nn.Module):
+    """The encoder alone: activations to posterior means of the latents."""
+
+    def __init__(self, module: SequentialVAEModule):
+        super().__init__()
+        self.encoder = deepcopy(module.encoder)
+        self.posterior = deepcopy(module.posterior)
+
+    def forward(self, activations: Tensor) -> Tensor:
+        """Map activations (n, n_bins, n_readin) to means (n, n_bins, n_components)."""
+        return self.posterior(self.encoder(activations)[0]).chunk(2, dim=-1)[0]
+
+
+def _mean(values: Tensor, within: Tensor | None) -> Tensor:
+    """Mean over the bins (n_trials, n_bins) that are within trials."""
+    return values.mean() if within is None else values[within].mean()

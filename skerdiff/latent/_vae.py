@@ -7,18 +7,17 @@ import numbers
 
 import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from ..base import check_not_silent
 from ..trials import Trials
 from ..utils._random import derive_seed, draw_seed, numpy_generator
 from ..utils._sklearn import Interval, StrOptions
-from ..utils._torch import as_tensor, resolve_device
+from ..utils._torch import as_tensor, limit_threads, resolve_device
 from ..utils._training import train_module
-from ._encoding import ActivityEncoder
-from ._modules import SequentialVAEModule
+from ._base import LatentModel, by_length, check_lengths, is_within
+from ._features import activity_features, choose_likelihood
+from ._modules import PosteriorMean, SequentialVAEModule
 from ._objectives import bits_per_spike, gaussian_log_likelihood
 from ._readin import initial_readin
 
@@ -27,7 +26,7 @@ _POSITIVE = [Interval(numbers.Integral, 1, None, closed="left")]
 _NOT_NEGATIVE = [Interval(numbers.Real, 0, None, closed="left")]
 
 
-class SequentialVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ActivityEncoder):
+class SequentialVAE(LatentModel):
     r"""Sequential variational autoencoder of neural activity.
 
     A linear read-in maps the smoothed square roots of counts :math:`f(X)` to
@@ -219,7 +218,7 @@ class SequentialVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ActivityE
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, *, conditions=None, lengths=None):
         """Learn the latents of a session.
 
         Parameters
@@ -229,6 +228,11 @@ class SequentialVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ActivityE
         y : array-like of shape (n_trials, n_bins, n_outputs), default=None
             Behaviour, which shapes the latents. Of `Trials` only the rows of source
             trials are read.
+        conditions : array-like of shape (n_trials,), default=None
+            Checked, but not used by this model.
+        lengths : array-like of shape (n_trials,), default=None
+            Number of bins of each trial of an array, which is padded behind with
+            anything. None if all trials are as long.
 
         Returns
         -------
@@ -239,41 +243,42 @@ class SequentialVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ActivityE
         ------
         ValueError
             If X is ragged, empty, silent, not finite or has one trial only, if it is
-            negative under a Poisson likelihood, or if y does not fit X.
+            negative under a Poisson likelihood, or if y, conditions or lengths do not
+            fit X.
         """
         self._validate_params()
         device = resolve_device(self.device)
-        X, form = self._check_X(X, reset=True, min_trials=2)
-        used = np.ones(len(X), dtype=bool)
-        if form.kind == "trials":
-            used = X.session == X.source
-        if y is not None:
-            y = self._check_y(y, X, form, used)
-        if form.kind == "trials":
-            X = X[X.source]
-        check_not_silent(X, "X")
-        X = X.astype(np.float64)
+        X, y, lengths = self._check_fit(X, y, conditions, lengths)
         seed = draw_seed(self.random_state)
-        self.likelihood_ = self.likelihood
-        if self.likelihood == "auto":
-            self.likelihood_ = "poisson" if X.min() >= 0 else "gaussian"
-        features = self.features(X)
-        offset = features.mean((0, 1))
-        scale = np.sqrt(features.var((0, 1)).mean()) or 1.0
+        within = None if lengths is None else is_within(X, lengths)
+
+        def bins(A):  # without padding
+            return A if within is None else A[within][None]
+
+        self.likelihood_ = choose_likelihood(self.likelihood, X)
+        features = self.features(X, lengths)
+        offset = bins(features).mean((0, 1))
+        scale = np.sqrt(bins(features).var((0, 1)).mean()) or 1.0
         standard = (features - offset) / scale
         tensors = [as_tensor(standard), as_tensor(X)]
         if y is not None:
-            spread = y.std((0, 1))
+            spread = bins(y).std((0, 1))
             spread[spread == 0] = 1.0
-            tensors.append(as_tensor((y - y.mean((0, 1))) / spread))
+            tensors.append(as_tensor((y - bins(y).mean((0, 1))) / spread))
+        if within is not None:
+            if y is None:
+                tensors.append(torch.zeros(*X.shape[:2], 0))
+            tensors.append(torch.tensor(within))
         order = numpy_generator(derive_seed(seed, "validation")).permutation(len(X))
         n_valid = min(round(self.validation_fraction * len(X)), len(X) - 1)
         valid, train = order[:n_valid], order[n_valid:]
         module, history = train_module(
             SequentialVAEModule,
             {
-                "readin": as_tensor(initial_readin(standard, self.n_readin, seed)),
-                "mean_activity": as_tensor(X.mean((0, 1))),
+                "readin": as_tensor(
+                    initial_readin(bins(standard), self.n_readin, seed)
+                ),
+                "mean_activity": as_tensor(bins(X).mean((0, 1))),
                 "n_components": self.n_components,
                 "n_hidden": self.n_hidden,
                 "n_outputs": 0 if y is None else y.shape[2],
@@ -304,38 +309,109 @@ class SequentialVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ActivityE
         self.n_iter_ = len(history)
         self.n_bins_ = X.shape[1]
         self._n_features_out = self.n_components
-        self.mean_activity_ = X.mean((0, 1))
-        self.latent_variance_ = self.encode(features).var((0, 1))
+        self.mean_activity_ = bins(X).mean((0, 1))
+        Z = self.encode(features, lengths=lengths)
+        self.latent_variance_ = bins(Z).var((0, 1))
         threshold = max(0.1 * self.latent_variance_.max(), _COLLAPSED)
         self.active_share_ = float(np.mean(self.latent_variance_ > threshold))
         return self
 
-    def transform(self, X):
-        """Posterior means of the latents.
+    def features(self, X, lengths=None):
+        """What the read-in sees: smoothed square roots of counts.
 
         Parameters
         ----------
-        X : array-like of shape (n_trials, n_bins, n_neurons), Trials or 2-D array
-            Activity of the neurons seen in `fit`.
+        X : ndarray of shape (n_trials, n_bins, n_neurons)
+            Activity of any session.
+        lengths : array-like of shape (n_trials,), default=None
+            Number of bins of each trial.
 
         Returns
         -------
-        Z : ndarray of shape (n_trials, n_bins, n_components), Trials or 2-D ndarray
-            Latents, in the form of the input.
+        features : ndarray of shape (n_trials, n_bins, n_neurons)
+            Smoothed square roots; under a Gaussian likelihood smoothed activity.
 
         Raises
         ------
         ValueError
-            If X has another width or number of bins than in `fit`, or is not finite.
+            If X is negative under a Poisson likelihood.
         """
-        X, form = self._check_activity(X)
-        self._check_output(form)
-        if form.kind == "trials":
-            return X.map(self._transform)
-        return form.restore(self._transform(X))
+        return activity_features(X, self.likelihood_, self.smoothing, lengths)
 
-    def _transform(self, X):
-        return self.encode(self.features(X)).astype(X.dtype, copy=False)
+    def encode(self, features, readin=None, lengths=None):
+        """Posterior means of the latents from features.
+
+        Parameters
+        ----------
+        features : ndarray of shape (n_trials, n_bins, n_neurons)
+            Features of a session, see `features`.
+        readin : tuple of ndarray, default=None
+            Weights and bias of the session's read-in; None is this model's own.
+        lengths : array-like of shape (n_trials,), default=None
+            Number of bins of each trial.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_trials, n_bins, n_components)
+            Posterior means.
+        """
+
+        def encode(features):
+            activations = as_tensor(self.activations(features, readin), torch.float64)
+            return self.module_.encode(activations)[0].numpy()
+
+        with torch.no_grad(), limit_threads(1):
+            return by_length(encode, features, check_lengths(lengths, features))
+
+    def torch_encoder(self):
+        """Encoder behind the read-in as a torch module, see `LatentModel`.
+
+        Returns
+        -------
+        module : Module
+            A frozen copy; maps activations (n_trials, n_bins, n_readin) to posterior
+            means (n_trials, n_bins, n_components).
+        """
+        check_is_fitted(self)
+        return PosteriorMean(self.module_).eval().requires_grad_(False)
+
+    def step(self, counts, readin=None, state=None):
+        """Posterior mean of one more bin, as they come.
+
+        Parameters
+        ----------
+        counts : array-like of shape (n_neurons,)
+            Activity of the bin.
+        readin : tuple of ndarray, default=None
+            Weights and bias of the session's read-in; None is this model's own.
+        state : Tensor, default=None
+            What the last call returned; None begins a trial.
+
+        Returns
+        -------
+        z : ndarray of shape (n_components,)
+            Latents of the bin.
+        state : Tensor
+            What the next call needs.
+
+        Raises
+        ------
+        ValueError
+            If the model looks ahead: with ``bidirectional=True``, or with smoothing.
+        """
+        check_is_fitted(self)
+        if self.bidirectional or self.smoothing:
+            raise ValueError(
+                f"This model looks ahead (smoothing={self.smoothing}, bidirectional="
+                f"{self.bidirectional}). To read bins as they come, fit one with "
+                "smoothing=0 and bidirectional=False."
+            )
+        features = self.features(np.asarray(counts)[None, None])
+        activations = as_tensor(self.activations(features, readin), torch.float64)
+        with torch.no_grad(), limit_threads(1):
+            hidden, state = self.module_.encoder(activations, state)
+            mean = self.module_.posterior(hidden).chunk(2, dim=-1)[0]
+        return mean[0, 0].numpy(), state
 
     def inverse_transform(self, Z):
         """Expected activity given latents.
@@ -361,6 +437,15 @@ class SequentialVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ActivityE
             return Z.map(self._decode)
         return self._decode(check_array(Z, allow_nd=True, input_name="Z"))
 
+    def _decode(self, Z):
+        if Z.shape[-1] != self.n_components:
+            raise ValueError(
+                f"Z has {Z.shape[-1]} latent dims, but {type(self).__name__} has "
+                f"{self.n_components}."
+            )
+        with torch.no_grad(), limit_threads(1):
+            return self.module_.decode(as_tensor(Z, torch.float64)).numpy()
+
     def score(self, X, y=None):
         """How well expected activity fits trials, held out ones above all.
 
@@ -381,7 +466,7 @@ class SequentialVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ActivityE
             nats.
         """
         X, form = self._check_activity(X)
-        if form.kind == "trials":
+        if isinstance(X, Trials):
             X = X.to_array()
         mean = self._decode(self.encode(self.features(X)))
         if self.likelihood_ == "poisson":

@@ -15,8 +15,8 @@ import ot
 from sklearn.metrics import r2_score
 from sklearn.utils import check_array, check_random_state
 
-from ..utils._similarity import assign_trials, fit_similarity
-from ..utils._similarity import relative_residual as _relative_residual
+from ..geometry._similarity import assign_trials, fit_similarity
+from ..geometry._similarity import relative_residual as _relative_residual
 from ._trajectories import check_pair
 
 FLOOR = 1e-2  # of the largest variance, below which a direction is not blown up to one

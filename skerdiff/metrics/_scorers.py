@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.metrics import r2_score
 from sklearn.svm import SVC
 
+from ..trials import Trials
 from ..utils._pipeline import find_aligner
 from ._label_free import (
     partner_mean,
@@ -69,7 +70,7 @@ class LabelFreeScorer:
         aligner, before, after = find_aligner(estimator, repr(self))
         for step in before:
             X = step.transform(X)
-        comparisons = aligner.compare(X)
+        comparisons = self._compare(aligner, X)
         rows = getattr(X, "ndim", None) == 2  # what the steps behind take
         scores = [
             self._score(aligner, comparison, after, rows)
@@ -77,6 +78,9 @@ class LabelFreeScorer:
         ]
         weights = [len(comparison.Z_target) for comparison in comparisons.values()]
         return float(np.average(np.clip(scores, -BOUND, BOUND), weights=weights))
+
+    def _compare(self, aligner, X):
+        return aligner.compare(X)
 
     def _score(self, aligner, comparison, after, rows):
         return self.criterion(comparison)
@@ -116,10 +120,53 @@ class AgreementScorer(_DecodingScorer):
 
 
 class CircularScorer(_DecodingScorer):
-    """Scorer that adapts the source back to the target, see `circular_scorer`."""
+    """Scorer that adapts the source back to the target, see `circular_scorer`.
+
+    Parameters
+    ----------
+    name : str
+        What it scores.
+    source : array-like of shape (n_source_trials, n_bins, n_neurons), default=None
+        Activity of the first source session, as the aligner takes it.
+    """
+
+    def __init__(self, name, source=None):
+        super().__init__(name)
+        self.source = source
+
+    def with_source(self, source):
+        """Give the same scorer with the source's activity, which aligners do not store.
+
+        Parameters
+        ----------
+        source : array-like of shape (n_source_trials, n_bins, n_neurons)
+            Activity of the first source session, as the aligner takes it: behind the
+            steps of a pipeline that come before it.
+
+        Returns
+        -------
+        scorer : CircularScorer
+            For any X.
+        """
+        return CircularScorer(self.name, source)
+
+    def _compare(self, aligner, X):
+        source = self.source
+        if source is None and isinstance(X, Trials) and aligner.source_ in X.names:
+            source = X[aligner.source_]
+        if source is None:
+            raise ValueError(
+                f"{self!r} adapts the source's activity to the target, and aligners do "
+                "not store it: X must be Trials that hold the source's, or use "
+                "circular_scorer.with_source(X_source)."
+            )
+        comparisons = super()._compare(aligner, X)
+        for comparison in comparisons.values():
+            comparison.source = source
+        return comparisons
 
     def _pair(self, aligner, c):
-        back = aligner._lead_back(c.activity, c.session)
+        back = aligner._lead_back(c.activity, c.reader, c.source)
         return c.Z[: len(back)], back  # of several sources the first leads
 
 
@@ -132,7 +179,7 @@ def _rigid(c):
 
 
 def _margin(c):
-    # without a runner-up there was nothing to compare with: it vouches for nothing
+    # without a runner-up there was nothing to compare with
     margin = c.report.get("margin", 0.0)
     return margin if np.isfinite(margin) else 0.0
 

@@ -58,6 +58,7 @@ def all_estimators(type_filter=None):
             if (
                 inspect.isclass(value)
                 and issubclass(value, BaseEstimator)
+                and not inspect.isabstract(value)
                 and hasattr(value, "fit")
                 and hasattr(value, _METHODS.get(type_filter, "fit"))
             ):

@@ -10,6 +10,8 @@ too. There is no fallback: without them no parameter would be checked, silently.
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
+import numbers
+
 import sklearn
 
 try:
@@ -27,12 +29,20 @@ except ImportError as error:  # pragma: no cover
     ) from error
 
 __all__ = [
+    "COUNT",
+    "NON_NEGATIVE",
+    "POSITIVE",
     "HasMethods",
     "Interval",
     "StrOptions",
     "output_container",
     "validate_params",
 ]
+
+# constraints that many parameters share
+COUNT = [Interval(numbers.Integral, 1, None, closed="left")]
+NON_NEGATIVE = [Interval(numbers.Real, 0, None, closed="left")]
+POSITIVE = [Interval(numbers.Real, 0, None, closed="neither")]
 
 
 def output_container(estimator, method="transform"):

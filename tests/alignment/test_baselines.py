@@ -30,9 +30,9 @@ from skerdiff.alignment import (
 )
 from skerdiff.alignment._coral import moment_map
 from skerdiff.benchmark._methods import from_source
+from skerdiff.geometry._similarity import relative_residual
 from skerdiff.utils import all_estimators
 from skerdiff.utils._random import derive_seed, numpy_generator
-from skerdiff.utils._similarity import relative_residual
 
 TRAINED = {
     "ADAN": ADANAligner(),

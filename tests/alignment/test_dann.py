@@ -15,7 +15,7 @@ from skerdiff.alignment._dann import (
     ramp,
     reverse_gradient,
 )
-from skerdiff.alignment._loop import ReadIn, adapt_readin
+from skerdiff.alignment._loop import TrainableReadIn, adapt_readin
 
 KINDS = pytest.mark.parametrize("recurrent", [True, False])
 
@@ -150,7 +150,7 @@ def run_loop(kind):
     torch.manual_seed(0)
     objective = kind(3, n_hidden=8)
     source, target = batches()
-    readin = ReadIn(torch.eye(3), torch.zeros(3), torch.tensor(1.0))
+    readin = TrainableReadIn(torch.eye(3), torch.zeros(3), torch.tensor(1.0))
     looks = count()
     adapt_readin(
         readin,

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
-from torch.distributions import MultivariateNormal, kl_divergence
-
-from skerdiff.alignment._divergences import (
+from skerdiff.alignment.divergences import (
     gaussian_jsd,
     gaussian_kl,
     moments,
@@ -14,6 +12,7 @@ from skerdiff.alignment._divergences import (
     squared_mmd,
     transport_cost,
 )
+from torch.distributions import MultivariateNormal, kl_divergence
 
 
 def randn(*shape, seed=0):

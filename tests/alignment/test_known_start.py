@@ -17,9 +17,10 @@ from skerdiff import (
     Trials,
     adapt,
 )
-from skerdiff.alignment import MMDAligner, _geometry, _start
-from skerdiff.alignment._geometry import find_candidates
+from skerdiff.alignment import MMDAligner, _start
 from skerdiff.datasets import make_reaching_sessions
+from skerdiff.geometry import _search
+from skerdiff.geometry._search import find_candidates
 
 VAE = SequentialVAE(n_hidden=32, max_iter=50, patience=20)
 
@@ -80,7 +81,7 @@ def test_following_a_wrong_start_is_announced(yesterday, drifting, monkeypatch):
     yesterday = yesterday()
     decoder = PerBinRegressor(Ridge())
     decoder.fit(yesterday.transform(source, session="source"), y[0])
-    monkeypatch.setattr(_geometry, "_FOLLOW", 100.0)  # follow whatever it costs
+    monkeypatch.setattr(_search, "_FOLLOW", 100.0)  # follow whatever it costs
     wrong = 0
     for draw in range(4):
         order = np.random.default_rng(draw).permutation(later[1].shape[2])

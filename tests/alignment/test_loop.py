@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from skerdiff.alignment._loop import ReadIn, adapt_readin
+from skerdiff.alignment._loop import TrainableReadIn, adapt_readin
 from skerdiff.alignment._objective import Objective
 
 N_READIN, N_NEURONS = 3, 4
@@ -19,7 +19,7 @@ def randn(*shape, seed=0):
 
 def make_readin(unit=1.0):
     weights, bias = randn(N_READIN, N_NEURONS, seed=1), randn(N_READIN, seed=2)
-    return ReadIn(weights, bias, torch.tensor(unit))
+    return TrainableReadIn(weights, bias, torch.tensor(unit))
 
 
 class Plain(Objective):
@@ -80,7 +80,7 @@ def same_as_start(readin):
 
 def test_readin_starts_where_it_is_told():
     weights, bias = randn(N_READIN, N_NEURONS, seed=1), randn(N_READIN, seed=2)
-    readin = ReadIn(weights, bias, torch.tensor(2.5))
+    readin = TrainableReadIn(weights, bias, torch.tensor(2.5))
     assert torch.equal(readin.current()[0], weights)
     assert torch.equal(readin.current()[1], bias)
     x = randn(2, 3, N_NEURONS)
@@ -224,7 +224,7 @@ def marked(start, n, width):
 
 
 def test_batches_are_drawn_independently_and_without_held_out_trials():
-    readin = ReadIn(torch.eye(N_NEURONS)[:1], torch.zeros(1), torch.tensor(1.0))
+    readin = TrainableReadIn(torch.eye(N_NEURONS)[:1], torch.zeros(1), torch.tensor(1.0))
     looks, sources, targets = [], [], []
 
     def marks(z):

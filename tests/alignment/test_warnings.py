@@ -62,7 +62,7 @@ def test_a_whole_session_is_trusted(fitted, days):
     assert not warns(fitted, days.trials["day1"])
     report = fitted.alignment_report_["target"]
     assert report["confidence"] > 1
-    assert report["variance_carried"] > 0.3
+    assert report["variance_explained"] > 0.3
     assert report["residuals"][0] == report["residual"]
     assert report["bits_per_spike"] > 0
 

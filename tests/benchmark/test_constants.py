@@ -14,7 +14,7 @@ from skerdiff.metrics import behaviour_r2_score
 
 
 def result(r2, margin=1.0, carried=1.0, **more):
-    found = {"r2": r2, "oracle": 0.9, "margin": margin, "variance_carried": carried}
+    found = {"r2": r2, "oracle": 0.9, "margin": margin, "variance_explained": carried}
     return dict.fromkeys(VARIANTS, r2) | found | more
 
 

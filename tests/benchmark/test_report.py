@@ -216,10 +216,10 @@ def test_shares_of_the_oracle_are_of_means_and_of_the_worst_seed():
 
 
 def test_warnings_are_held_against_failures():
-    right = {"r2": 0.8, "confidence": 3.0, "margin": 0.3, "variance_carried": 0.6}
-    wrong = {"r2": -1.0, "confidence": 0.5, "margin": 0.01, "variance_carried": 0.5}
-    missed = {"r2": 0.3, "confidence": 2.0, "margin": 0.4, "variance_carried": 0.4}
-    nothing = {"r2": 0.7, "confidence": 0.1, "margin": 0.0, "variance_carried": 0.02}
+    right = {"r2": 0.8, "confidence": 3.0, "margin": 0.3, "variance_explained": 0.6}
+    wrong = {"r2": -1.0, "confidence": 0.5, "margin": 0.01, "variance_explained": 0.5}
+    missed = {"r2": 0.3, "confidence": 2.0, "margin": 0.4, "variance_explained": 0.4}
+    nothing = {"r2": 0.7, "confidence": 0.1, "margin": 0.0, "variance_explained": 0.02}
     runs = [
         ({"name": "balanced"}, 0, right, False),
         ({"name": "balanced"}, 1, missed, False),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import ortho_group
 
-from skerdiff.utils._similarity import (
+from skerdiff.geometry._similarity import (
     SimilarityMap,
     assign_trials,
     denoise_trials,

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import ortho_group
 
-from skerdiff.alignment import _geometry
-from skerdiff.alignment._geometry import (
+from skerdiff.datasets import make_reaching_sessions
+from skerdiff.geometry import _search
+from skerdiff.geometry._search import (
     Candidate,
     distinct_alignments,
     find_candidates,
@@ -13,8 +14,7 @@ from skerdiff.alignment._geometry import (
     refine,
     rigid_partners,
 )
-from skerdiff.datasets import make_reaching_sessions
-from skerdiff.utils._similarity import (
+from skerdiff.geometry._similarity import (
     SimilarityMap,
     assign_trials,
     denoise_trials,
@@ -133,17 +133,17 @@ def test_a_known_alignment_comes_first_unless_another_is_clearly_better(
     reaches, monkeypatch
 ):
     B, order = rotated_copy(reaches, 0.1)
-    right = find_candidates(reaches, B, n_starts=1, known=reaches[order])
+    right = find_candidates(reaches, B, n_starts=1, start=reaches[order])
     assert right[0].followed and not any(c.followed for c in right[1:])
     assert np.mean(nearest(reaches, right[0], B) == order) == 1.0
     # trials in a random order lead elsewhere
     shuffled = reaches[np.random.default_rng(1).permutation(len(reaches))[: len(B)]]
-    found = find_candidates(reaches, B, n_starts=30, known=shuffled)
+    found = find_candidates(reaches, B, n_starts=30, start=shuffled)
     excess = next(c for c in found if c.followed).residual / found[0].residual - 1
     assert not found[0].followed and excess > 1
     for share, followed in ((0.99 * excess, False), (1.01 * excess, True)):
-        monkeypatch.setattr(_geometry, "_FOLLOW", share * len(B))
-        found = find_candidates(reaches, B, n_starts=30, known=shuffled)
+        monkeypatch.setattr(_search, "_FOLLOW", share * len(B))
+        found = find_candidates(reaches, B, n_starts=30, start=shuffled)
         assert found[0].followed == followed
 
 

@@ -21,7 +21,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from ..utils._random import derive_seed, numpy_generator
-from ..utils._similarity import (
+from ._similarity import (
     N_MODES,
     SimilarityMap,
     assign_trials,
@@ -50,7 +50,7 @@ class Candidate:
     map: SimilarityMap  # of target to source coordinates
     residual: float  # relative residual, lower is better
     nested: str  # "target" or "source": whose trials are sought in the other session
-    followed: bool = False  # whether it was reached from a known alignment
+    followed: bool = False  # whether it was reached from the start that was given
 
 
 def refine(A, B, coupling, share=1.0, n_rounds=20, masses=(None, None)):
@@ -94,7 +94,7 @@ def find_candidates(
     max_trials=_MAX_TRIALS,
     n_modes=N_MODES,
     seed=0,
-    known=None,
+    start=None,
     guess=None,
     progress=None,
 ):
@@ -116,9 +116,9 @@ def find_candidates(
         Modes by which trials are compared, see `denoise_trials`.
     seed : int, default=0
         Seed of starts and subsets.
-    known : ndarray of shape (n_B, n_bins, d) or None
-        Where the target's trials lie among the source's by another alignment, from
-        which the search starts too.
+    start : ndarray of shape (n_B, n_bins, d) or None
+        Where another alignment, yesterday's say, puts the target's trials among the
+        source's. The search starts from there too, and prefers what it leads to.
     guess : ndarray of shape (n_B, n_bins, d) or None
         Where they may lie; one more start, with no preference for what it leads to.
     progress : callable or None
@@ -129,8 +129,8 @@ def find_candidates(
     candidates : list of Candidate
         Sorted by relative residual, best first. Source trials sought in the target
         count only if they fit better by a twentieth. A candidate that was reached from
-        `known` comes first unless its residual exceeds the best by more than what few
-        trials can tell apart, a share of 1.75 over their number.
+        `start` comes first unless its residual exceeds the best by more than the
+        scatter expected from so few trials, a share of 1.75 over their number.
     """
     A, B = denoise_trials(A, n_modes), denoise_trials(B, n_modes)
     rng = numpy_generator(derive_seed(seed, "geometry"))
@@ -152,9 +152,9 @@ def find_candidates(
     if guess is not None:
         found += _refine_all(A, B, denoise_trials(guess, n_modes)[b])
     found.sort(key=_order)
-    if known is None:
+    if start is None:
         return found
-    near = _refine_all(A, B, denoise_trials(known, n_modes)[b])
+    near = _refine_all(A, B, denoise_trials(start, n_modes)[b])
     near = replace(min(near, key=_order), followed=True)
     if near.residual <= (1 + _FOLLOW / len(B)) * _order(found[0]) < np.inf:
         return [near, *found]
@@ -170,7 +170,7 @@ def _refine_all(A, B, places):
 
 
 def _order(candidate):
-    """Residual, with a handicap for those that explain source trials by the target."""
+    """Residual, with a handicap if source trials were sought in the target."""
     return candidate.residual * (HANDICAP if candidate.nested == "source" else 1.0)
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from skerdiff.alignment._report import (
+from skerdiff.geometry._report import (
+    ambiguity_reasons,
     confidence,
     describe,
-    doubts,
     held_out_bits_per_spike,
 )
 from skerdiff.metrics import bits_per_spike
@@ -54,10 +54,10 @@ def test_bits_of_too_little():
     ],
 )
 def test_doubts_say_why(margin, carried, words):
-    report = {"margin": margin, "variance_carried": carried}
+    report = {"margin": margin, "variance_explained": carried}
     report["confidence"] = confidence(report)
     assert (report["confidence"] < 1) == bool(words)
-    reasons = doubts(report)
+    reasons = ambiguity_reasons(report)
     assert len(reasons) == len(words)
     for word, reason in zip(words, reasons):
         assert word in reason
@@ -67,16 +67,16 @@ def test_doubts_say_why(margin, carried, words):
     ("margin", "doubted"), [(-0.01, True), (0.0, False), (0.01, False)]
 )
 def test_a_followed_start_is_doubted_if_another_fits_better(margin, doubted):
-    report = {"margin": margin, "variance_carried": 0.9, "followed_start": True}
+    report = {"margin": margin, "variance_explained": 0.9, "followed_start": True}
     report["confidence"] = confidence(report)
     assert (report["confidence"] < 1) == doubted
-    reasons = doubts(report)
+    reasons = ambiguity_reasons(report)
     assert len(reasons) == doubted
     assert all(
         "follows the given start" in r and "-0.01, below 0)" in r for r in reasons
     )
-    assert confidence(report | {"variance_carried": 0.0}) == 0
+    assert confidence(report | {"variance_explained": 0.0}) == 0
 
 
 def test_without_a_search_there_is_no_doubt():
-    assert doubts({"init": "source"}) == []
+    assert ambiguity_reasons({"init": "source"}) == []

@@ -17,7 +17,7 @@ import numpy as np
 import ot
 from scipy.special import softmax
 
-from ..utils._similarity import (
+from ._similarity import (
     N_MODES,
     SimilarityMap,
     denoise_trials,
@@ -34,9 +34,9 @@ _ENTROPY = 0.25
 _MASS_PENALTY = 1.0
 _MAX_ITER = 1000
 _MOST = 500.0  # cost over entropy; its exponential must not vanish
-_WIDTH = 0.5  # of the exponential that variance_carried weights by, likewise
+_WIDTH = 0.5  # of the exponential that variance_explained weights by, likewise
 # relative residual, in multiples of the map's, up to which another day's read-in holds
-_STILL_KNOWN = 2.0
+_STILL_HOLDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def geometric_readin(
     rigid,
     coordinates,
     activations,
-    known=None,
+    start=None,
     *,
     entropy=_ENTROPY,
     mass_penalty=_MASS_PENALTY,
@@ -76,7 +76,7 @@ def geometric_readin(
         Principal coordinates of the source.
     activations : ndarray of shape (n_source_trials, n_bins, n_readin)
         Read-in activations of the source.
-    known : tuple of ndarray, default=None
+    start : tuple of ndarray, default=None
         Read-in of another day with the same neurons. As long as it reads these trials
         nearly as well as the map does, the regression is shrunk towards it instead.
     entropy, mass_penalty : float
@@ -91,26 +91,26 @@ def geometric_readin(
     readin : tuple of ndarray
         Weights (n_readin, n_neurons) and bias (n_readin,).
     quality : dict
-        ``coverage`` and ``variance_carried``, see the functions of these names.
+        ``coverage`` and ``variance_explained``, see the functions of these names.
     """
     # by how trials differ in the main, as in the search
     main = denoise_trials(coordinates, n_modes)
     distances = squared_distances(main, denoise_trials(rigid(features), n_modes))
     anchor = rigid_readin(rigid, coordinates, activations)
-    if known is not None:
-        of_known, of_map = (
+    if start is not None:
+        of_start, of_map = (
             relative_residual(activations, features @ weights.T + bias)
-            for weights, bias in (known, anchor)
+            for weights, bias in (start, anchor)
         )
-        if of_known <= _STILL_KNOWN * of_map:
-            anchor = known
+        if of_start <= _STILL_HOLDS * of_map:
+            anchor = start
     partners = find_partners(distances, entropy, mass_penalty)
     regressed = fit_readin(features, matched(partners, activations), anchor)
     covered = coverage(partners)
     share = trust(covered)
     readin = tuple(a + share * (b - a) for a, b in zip(anchor, regressed, strict=True))
-    carried = variance_carried(distances, main)
-    return readin, {"coverage": covered, "variance_carried": carried}
+    explained = variance_explained(distances, main)
+    return readin, {"coverage": covered, "variance_explained": explained}
 
 
 def rigid_readin(rigid, coordinates, activations):
@@ -194,14 +194,14 @@ def coverage(partners):
     return float(np.minimum(mass, 1 / len(mass)).sum())
 
 
-def variance_carried(distances, coordinates):
+def variance_explained(distances, coordinates):
     """Share of the source's variance over trials that the nearest partners have.
 
     Source trials count for a target trial by an exponential of their squared distance,
     over half the mean squared distance to the nearest. Where an alignment is right,
     target trials are near to source trials that differ from each other as source trials
     do. Where the target has no structure, and in some wrong alignments, each is as far
-    from many, whose mean is the same for all. Few movements carry little too.
+    from many, whose mean is the same for all. Few movements explain little too.
 
     Parameters
     ----------

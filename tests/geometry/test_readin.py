@@ -6,7 +6,7 @@ from scipy.stats import ortho_group
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import PredefinedSplit
 
-from skerdiff.alignment._readin import (
+from skerdiff.geometry._readin import (
     RigidMap,
     coverage,
     find_partners,
@@ -14,9 +14,13 @@ from skerdiff.alignment._readin import (
     geometric_readin,
     matched,
     rigid_readin,
-    variance_carried,
+    variance_explained,
 )
-from skerdiff.utils._similarity import SimilarityMap, principal_axes, squared_distances
+from skerdiff.geometry._similarity import (
+    SimilarityMap,
+    principal_axes,
+    squared_distances,
+)
 
 
 def test_fit_readin_recovers_a_linear_map():
@@ -56,14 +60,14 @@ def test_matched_is_the_mean_over_partners():
 
 def test_variance_is_carried_by_distinct_partners_only():
     A = np.random.default_rng(0).standard_normal((50, 4, 2))
-    assert variance_carried(squared_distances(A, A), A) == pytest.approx(1.0)
-    assert variance_carried(np.ones((50, 9)), A) == pytest.approx(0.0)
-    assert variance_carried(np.eye(50), np.ones((50, 4, 2))) == 0.0
+    assert variance_explained(squared_distances(A, A), A) == pytest.approx(1.0)
+    assert variance_explained(np.ones((50, 9)), A) == pytest.approx(0.0)
+    assert variance_explained(np.eye(50), np.ones((50, 4, 2))) == 0.0
     # trials of one kind resemble those of one kind
     A[:25] += 5.0
     few = squared_distances(A, A[:25] + 0.5)
     both = squared_distances(A, A + 0.5)
-    assert variance_carried(few, A) < 0.3 < 0.8 < variance_carried(both, A)
+    assert variance_explained(few, A) < 0.3 < 0.8 < variance_explained(both, A)
 
 
 def test_fit_readin_is_cross_validated_ridge():
