@@ -178,6 +178,7 @@ class Mutated(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 
 # -- children --------------------------------------------------------------------------
 def child(log, func, *args):
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.setsid()  # a group of its own, to be ended with the workers it starts
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
@@ -198,6 +199,14 @@ def start(log, func, *args):
     process = FORK.Process(target=child, args=(log, func, *args))
     process.start()
     return process
+
+
+def finish(process):
+    try:
+        process.join()
+    finally:
+        end(process)
+    return process.exitcode
 
 
 def end(process):
@@ -280,8 +289,11 @@ def run_baseline(files, tests, store):
     return code
 
 
-def choose(mutant, tests, lines):
-    """Return the tests that reach a mutant, quick files and quick tests first."""
+def choose(mutant, tests, lines, longest):
+    """Return the tests that reach a mutant, quick files and quick tests first.
+
+    Long ones are left out where others reach it: the score can only be lower for it.
+    """
     contexts = {
         context
         for line in mutant["reach"]
@@ -292,6 +304,8 @@ def choose(mutant, tests, lines):
         for test, (seconds, fixtures) in tests.items()
         if contexts & {"", test, *fixtures}  # "": when the module is imported
     }
+    quick = {test: t for test, t in chosen.items() if t <= longest}
+    chosen = quick or chosen
     total = defaultdict(float)
     for test, seconds in chosen.items():
         total[test.split("::")[0]] += seconds
@@ -322,30 +336,28 @@ def baseline(name, files, tests, stamp):
     if not store.exists():
         for old in RESULTS.glob(f"{name}-*.pkl"):
             old.unlink()
-        process = start(log, run_baseline, files, [str(t) for t in tests], store)
-        process.join()
-        end(process)
-        if process.exitcode:
+        paths = [str(test) for test in tests]
+        if finish(start(log, run_baseline, files, paths, store)):
             store.unlink(missing_ok=True)
             sys.exit(f"{name}: the tests fail on the code as it is:\n{log.read_text()}")
-    known_tests, lines, modules = pickle.loads(store.read_bytes())
+    all_tests, lines, modules = pickle.loads(store.read_bytes())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for module in modules:
             with suppress(Exception):
                 importlib.import_module(module)
     gc.freeze()  # or the children's collector copies all of its memory
-    return known_tests, lines
+    return all_tests, lines
 
 
-def run_target(name, n, jobs, fresh):
+def run_target(name, n, jobs, longest, fresh):
     changed, tests = TARGETS[name]
     files = sorted(f for glob in changed for f in (ROOT / "skerdiff").glob(glob))
     tests = [ROOT / "tests" / test for test in tests]
     if not files or not all(test.exists() for test in tests):
         sys.exit(f"{name}: no such files, or no tests of them: see TARGETS")
     stamp = digest(tests)
-    known_tests, lines = baseline(name, files, tests, stamp)
+    all_tests, lines = baseline(name, files, tests, stamp)
     drawn = draw(files, n)
     results = RESULTS / f"{name}.jsonl"
     if fresh:
@@ -363,17 +375,17 @@ def run_target(name, n, jobs, fresh):
     if todo:
         log = RESULTS / f"{name}.log"
         file = files[0].relative_to(ROOT).as_posix()
-        order = choose({"file": file, "reach": [0]}, known_tests, {file: {0: [""]}})
+        every = {"file": file, "reach": [0]}, all_tests, {file: {0: [""]}}
+        order = choose(*every, longest)
         same = files[0].read_text(encoding="utf-8")
-        control = start(log, run_mutant, file, same, order, order)
-        control.join()
-        end(control)
-        if control.exitcode:
+        if finish(start(log, run_mutant, file, same, order, all_tests)):
             sys.exit(f"{name}: tests depend on their order:\n{log.read_text()}")
     print(f"{name}: {len(drawn)} mutants, {len(todo)} to run", flush=True)
     began = time.perf_counter()
     with results.open("a", encoding="utf-8") as file:
-        for i, row in enumerate(verdicts(todo, known_tests, lines, jobs, name), 1):
+        for i, row in enumerate(
+            verdicts(todo, all_tests, lines, jobs, longest, name), 1
+        ):
             known[row["key"]] = row | {"stamp": stamp}
             file.write(json.dumps(known[row["key"]]) + "\n")
             file.flush()
@@ -383,14 +395,14 @@ def run_target(name, n, jobs, fresh):
     return report(name, [known[mutant["key"]] for mutant in drawn])
 
 
-def verdicts(todo, tests, lines, jobs, name):
+def verdicts(todo, tests, lines, jobs, longest, name):
     """Yield a verdict on each mutant, as they come in."""
     todo, running = list(todo), {}
     try:
         while todo or running:
             while todo and len(running) < jobs:
                 mutant = todo.pop(0)
-                chosen = choose(mutant, tests, lines)
+                chosen = choose(mutant, tests, lines, longest)
                 row = {k: mutant[k] for k in ("key", "file", "line", "old", "new")}
                 if not chosen:
                     yield row | {"verdict": "survived", "why": "no test reaches it"}
@@ -400,7 +412,7 @@ def verdicts(todo, tests, lines, jobs, name):
                     log, run_mutant, mutant["file"], mutant["source"], chosen, tests
                 )
                 now = time.perf_counter()
-                limit = now + 30 + 3 * sum(tests[test][0] for test in chosen)
+                limit = now + 30 + 5 * sum(tests[test][0] for test in chosen)
                 running[process.sentinel] = process, row, log, now, limit
             now = time.perf_counter()
             until = min((item[-1] for item in running.values()), default=now)
@@ -463,14 +475,21 @@ def main(argv=None):
     parser.add_argument("targets", nargs="*", help=f"of {', '.join(TARGETS)}; or all")
     parser.add_argument("-n", type=int, default=300, help="mutants per target")
     parser.add_argument("-j", type=int, default=1, help="how many run at a time")
+    parser.add_argument(
+        "--longest",
+        type=float,
+        default=5.0,
+        help="leave out tests of more seconds where others reach the change",
+    )
     parser.add_argument("--fresh", action="store_true", help="forget earlier results")
     args = parser.parse_args(argv)
     if unknown := set(args.targets) - set(TARGETS):
         parser.error(f"no target {', '.join(sorted(unknown))}")
     os.environ["OMP_NUM_THREADS"] = "1"
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and end the children
     RESULTS.mkdir(exist_ok=True)
     scores = {
-        name: run_target(name, args.n, args.j, args.fresh)
+        name: run_target(name, args.n, args.j, args.longest, args.fresh)
         for name in args.targets or TARGETS
     }
     low = [name for name, score in scores.items() if score < ENOUGH]
