@@ -1,25 +1,57 @@
-"""Brain-computer decoders that keep working across days."""
+"""Brain-computer decoders that keep working across days.
 
-from .alignment import ERDiffAligner, GeometryAligner, IdentityAligner, adapt
-from .decoding import PerBinRegressor
-from .diffusion import DiffusionPrior
-from .exceptions import AmbiguousAlignmentWarning, NewSessionWarning
-from .latent import SequentialVAE
-from .trials import Trials
-from .utils import show_versions
+Names are imported when they are first used (PEP 562): ``skerdiff --help`` need not wait
+for torch.
+"""
+
+from importlib import import_module
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "AmbiguousAlignmentWarning",
-    "DiffusionPrior",
-    "ERDiffAligner",
-    "GeometryAligner",
-    "IdentityAligner",
-    "NewSessionWarning",
-    "PerBinRegressor",
-    "SequentialVAE",
-    "Trials",
-    "adapt",
-    "show_versions",
-]
+# where each public name is defined
+_ORIGINS = {
+    "AmbiguousAlignmentWarning": "exceptions",
+    "DiffusionPrior": "diffusion",
+    "ERDiffAligner": "alignment",
+    "GeometryAligner": "alignment",
+    "IdentityAligner": "alignment",
+    "NewSessionWarning": "exceptions",
+    "PerBinRegressor": "decoding",
+    "SequentialVAE": "latent",
+    "Trials": "trials",
+    "adapt": "alignment",
+    "show_versions": "utils",
+}
+_SUBPACKAGES = {
+    "alignment",
+    "benchmark",
+    "datasets",
+    "decoding",
+    "diffusion",
+    "exceptions",
+    "geometry",
+    "latent",
+    "metrics",
+    "model_selection",
+    "plotting",
+    "preprocessing",
+    "sessions",
+    "trials",
+    "utils",
+}
+
+__all__ = sorted(_ORIGINS)
+
+
+def __getattr__(name):
+    if name in _ORIGINS:
+        value = getattr(import_module(f"{__name__}.{_ORIGINS[name]}"), name)
+        globals()[name] = value
+        return value
+    if name in _SUBPACKAGES:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *_ORIGINS, *_SUBPACKAGES})

@@ -3,6 +3,7 @@
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
+import numbers
 from collections.abc import Mapping
 
 import numpy as np
@@ -87,7 +88,7 @@ class Trials:
                 f"All sessions must have the same number of bins, got {bins}. Bring "
                 "them to one length with skerdiff.preprocessing.warp_trials."
             )
-        if bin_size is not None and not 0 < bin_size < np.inf:
+        if bin_size is not None and not _is_width(bin_size):
             raise ValueError(
                 f"bin_size must be a positive number of seconds, got {bin_size!r}."
             )
@@ -353,3 +354,7 @@ def _as_session(name, X):
             f"n_neurons), got shape {X.shape}."
         )
     return X
+
+
+def _is_width(bin_size):
+    return isinstance(bin_size, numbers.Real) and 0 < bin_size < np.inf

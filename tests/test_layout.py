@@ -1,12 +1,15 @@
-"""The layout of the package: who imports whom, file length, paths, global state."""
+"""The layout of the package: who imports whom, one idea a file, paths, imports."""
 
 import ast
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from skerdiff.utils import all_estimators
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "skerdiff"
@@ -15,18 +18,21 @@ PACKAGE = ROOT / "skerdiff"
 # under skerdiff. What it imports may reach no further than itself (tested below), so
 # what it may not import is out of its reach altogether.
 GROUND = {"exceptions", "utils", "trials", "base", "preprocessing"}
-MODELS = GROUND | {"latent", "diffusion", "metrics", "decoding"}
+SCORES = GROUND | {"geometry", "metrics"}
+MODELS = SCORES | {"latent", "diffusion", "decoding", "sessions"}
 ALLOWED = {
     "exceptions": set(),
     "utils": {"exceptions"},
     "trials": {"exceptions", "utils"},
     "base": {"exceptions", "utils", "trials"},
     "preprocessing": {"exceptions", "utils", "trials", "base"},
+    "geometry": {"exceptions", "utils"},
     "datasets": {"exceptions", "utils", "trials"},
-    "latent": GROUND,
     "diffusion": GROUND,
-    "metrics": GROUND,
-    "decoding": GROUND | {"metrics"},
+    "metrics": GROUND | {"geometry"},
+    "latent": GROUND,
+    "decoding": SCORES,
+    "sessions": SCORES | {"latent"},
     "alignment": MODELS,
     "model_selection": MODELS | {"alignment"},
     "plotting": MODELS | {"alignment"},
@@ -34,7 +40,7 @@ ALLOWED = {
 ALLOWED["benchmark"] = set(ALLOWED)
 ALLOWED["cli"] = set(ALLOWED) | {"skerdiff"}  # also the package, for its version
 ALLOWED["__main__"] = {"cli"}
-ALLOWED["skerdiff"] = set(ALLOWED) - {"skerdiff", "benchmark", "cli", "__main__"}
+ALLOWED["skerdiff"] = set()  # its names are imported when they are used
 
 
 def part_of(path):
@@ -117,7 +123,9 @@ def test_allowed_imports_hold_no_circle_and_no_detour():
         ("datasets/_synthetic.py", "from ..base import TrialEstimator"),
         ("alignment/_base.py", "from ..model_selection import TargetKFold"),
         ("plotting.py", "from .benchmark import run"),
-        ("__init__.py", "from .cli import main"),
+        ("__init__.py", "from .alignment import ERDiffAligner"),
+        ("geometry/_search.py", "from ..latent import LatentModel"),
+        ("sessions.py", "from .alignment import GeometryAligner"),
         ("surprise.py", "from .utils import f"),
     ],
 )
@@ -132,7 +140,7 @@ def test_a_wrong_import_is_caught(path, source):
         ("diffusion/_prior.py", "from ..base import f\nfrom ..utils._torch import g"),
         ("alignment/_erdiff.py", "from ..latent import f\nfrom ..diffusion import g"),
         ("base.py", "from .trials import Trials\nfrom . import utils"),
-        ("__init__.py", "from .alignment import ERDiffAligner"),
+        ("sessions.py", "from .geometry import RigidMap"),
         ("cli.py", "from . import __version__\nimport skerdiff.benchmark"),
         ("latent/_vae.py", "import torch\nfrom skerdiffx.alignment import f"),
     ],
@@ -141,15 +149,56 @@ def test_a_right_import_passes(path, source):
     assert wrong_imports(source, Path(path)) == []
 
 
-def test_files_are_under_400_lines():
-    lengths = {
-        file.relative_to(ROOT).as_posix(): len(
-            file.read_text(encoding="utf-8").splitlines()
+# -- one idea per file -----------------------------------------------------------------
+def base_names(cls):
+    return [
+        b.id if isinstance(b, ast.Name) else getattr(b, "attr", "") for b in cls.bases
+    ]
+
+
+def parsed():
+    return {
+        file.relative_to(PACKAGE).as_posix(): ast.parse(
+            file.read_text(encoding="utf-8")
         )
         for file in package_files()
     }
-    long = {name: length for name, length in lengths.items() if length >= 400}
-    assert not long
+
+
+def test_a_file_says_its_one_idea_in_one_line():
+    for name, tree in parsed().items():
+        text = ast.get_docstring(tree)
+        assert text, f"{name} has no docstring"
+        first = text.splitlines()[0]
+        assert first.endswith((".", "?")), f"{name}: {first!r} is no sentence"
+
+
+def test_a_file_defines_at_most_one_estimator():
+    estimators = {name for name, _ in all_estimators()}
+    assert len(estimators) > 15
+    for name, tree in parsed().items():
+        defined = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
+        # preprocessing: ways to prepare counts, of a few lines each
+        assert name == "preprocessing.py" or len(defined & estimators) <= 1, name
+
+
+def test_no_class_is_split_over_files():
+    """A mixin that one class alone uses belongs into that class."""
+    users = {}
+    classes = {}
+    for name, tree in parsed().items():
+        for cls in (n for n in ast.walk(tree) if isinstance(n, ast.ClassDef)):
+            classes[cls.name] = name
+            for base in base_names(cls):
+                users.setdefault(base, set()).add((name, cls.name))
+    single = [
+        f"{base} in {classes[base]}, used by {cls} in {name}"
+        for base, where in users.items()
+        if base in classes and base.endswith("Mixin") and len(where) == 1
+        for name, cls in where
+        if name != classes[base]
+    ]
+    assert not single
 
 
 # Put together here, so that this file does not hold what it forbids.
@@ -236,8 +285,11 @@ def state():
 
 before = state()
 import skerdiff
-if "matplotlib" in sys.modules:
-    print("import skerdiff imports matplotlib, which is optional")
+for name in skerdiff.__all__:
+    getattr(skerdiff, name)
+optional = {"matplotlib", "pandas", "pydantic", "dask"} & sys.modules.keys()
+if optional:
+    print(f"import skerdiff imports {optional}, which is optional")
 for module in pkgutil.walk_packages(skerdiff.__path__, "skerdiff."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
@@ -254,3 +306,56 @@ def test_importing_skerdiff_changes_no_global_state():
         [sys.executable, "-c", GLOBAL_STATE], capture_output=True, text=True, cwd=ROOT
     )
     assert result.stdout == "done\n", result.stdout + result.stderr
+
+
+# -- time to import --------------------------------------------------------------------
+# Everything that is public, and the libraries that it is built on, each timed in a
+# process of its own.
+LIBRARIES = "import torch, sklearn, scipy"
+ALL_OF_IT = """
+import skerdiff
+for name in skerdiff.__all__:
+    getattr(skerdiff, name)
+"""
+
+
+def seconds_to_run(code):
+    command = [sys.executable, "-c", code]
+    begin = time.perf_counter()
+    subprocess.run(command, check=True, cwd=ROOT)
+    return time.perf_counter() - begin
+
+
+@pytest.mark.slow
+def test_importing_skerdiff_takes_hardly_longer_than_its_libraries():
+    libraries = (
+        "import torch, torch.optim, sklearn.decomposition, sklearn.model_selection"
+    )
+    libraries += ", scipy.stats, scipy.optimize, sklearn.svm, sklearn.linear_model"
+    for code in (ALL_OF_IT, libraries):
+        seconds_to_run(code)  # files are read from the disk once
+    ratios = []
+    for _ in range(5):
+        ours, theirs = seconds_to_run(ALL_OF_IT), seconds_to_run(libraries)
+        ratios.append(ours / theirs)
+    assert min(ratios) < 1.2
+
+
+def test_names_are_imported_when_they_are_used():
+    code = "import sys, skerdiff; print(*sorted({'torch', 'sklearn'} & {*sys.modules}))"
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(
+        command, check=True, cwd=ROOT, capture_output=True, text=True
+    )
+    assert found.stdout == "\n"
+
+
+def test_names_of_the_package_are_all_there():
+    import skerdiff
+
+    for name in skerdiff.__all__:
+        assert getattr(skerdiff, name) is not None
+    assert set(skerdiff.__all__) <= set(dir(skerdiff))
+    assert skerdiff.geometry.find_candidates is not None
+    with pytest.raises(AttributeError, match="no attribute 'ERDifAligner'"):
+        skerdiff.ERDifAligner  # noqa: B018

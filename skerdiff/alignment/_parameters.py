@@ -1,8 +1,8 @@
 """Parameters of aligners, each said once: default, constraint and documentation.
 
 An aligner is a class whose parameters are fields, made by `parameter`, and which is
-decorated with `aligner`. That writes the constructor that scikit-learn's conventions ask
-for, collects the constraints, and fills the docstring with what is inherited. ::
+decorated with `aligner`. That writes the constructor that scikit-learn's conventions
+ask for, collects the constraints, and fills the docstring with what is inherited. ::
 
     @aligner
     class MyAligner(GradientAligner):

@@ -19,8 +19,8 @@ from sklearn.linear_model import Ridge
 
 from ..alignment import ERDiffAligner
 from ..alignment._cache import run_once
-from ..alignment.divergences import gaussian_kl, moments
 from ..alignment._loop import TrainableReadIn
+from ..alignment.divergences import gaussian_kl, moments
 from ..decoding import PerBinRegressor
 from ..diffusion._objectives import denoising_loss
 from ..diffusion._sde import T_MIN

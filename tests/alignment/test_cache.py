@@ -12,11 +12,16 @@ import numpy as np
 import pytest
 from joblib import Parallel, delayed
 from numpy.testing import assert_array_equal
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 
-from skerdiff import GeometryAligner, SequentialVAE
+from skerdiff import GeometryAligner, PerBinRegressor, SequentialVAE, Trials
 from skerdiff.alignment import _cache
-from skerdiff.alignment._cache import code_version, fit_model, foreign_code
+from skerdiff.alignment._cache import fit_model
 from skerdiff.alignment._cache import run_once as run_once_with
+from skerdiff.metrics import r2_scorer
+from skerdiff.model_selection import TargetKFold
 
 
 def run_once(memory, func, arguments, unkeyed=None):
@@ -71,39 +76,28 @@ def test_progress_is_no_part_of_the_key(tmp_path, folder):
 def test_other_code_is_another_key(tmp_path, folder, monkeypatch):
     arguments = {"x": 1, "folder": folder}
     run_once(str(tmp_path / "m"), double, arguments)
-    monkeypatch.setattr(_cache, "CODE", "another version")
+    monkeypatch.setattr(_cache, "code_digest", lambda *objects: "another version")
     run_once(str(tmp_path / "m"), double, arguments)
     assert n_calls(folder) == 2
     monkeypatch.undo()
     run_once(str(tmp_path / "m"), double, arguments)
     assert n_calls(folder) == 2, "the first is still there"
-
-
-def test_version_is_that_of_code_and_packages(tmp_path, monkeypatch):
-    assert code_version() == _cache.CODE
-    found = {code_version()}
-    (tmp_path / "a.py").write_text("x = 1\n")
-    monkeypatch.setattr(_cache, "PACKAGE", tmp_path)
-    found.add(code_version())
-    (tmp_path / "a.py").write_text("x = 2\n")
-    found.add(code_version())
-    (tmp_path / "a.py").rename(tmp_path / "b.py")
-    found.add(code_version())
-    monkeypatch.setattr(_cache, "version", lambda package: "0")
-    found.add(code_version())
-    assert len(found) == 5
+    monkeypatch.setattr(_cache, "library_versions", lambda: ["numpy 0"])
+    run_once(str(tmp_path / "m"), double, arguments)
+    assert n_calls(folder) == 3
 
 
 class OwnModel(SequentialVAE):
     """A model of a user."""
 
 
-def test_code_of_foreign_models_is_part_of_the_key():
-    assert foreign_code({"model": SequentialVAE(), "X": np.ones(3)}) == []
-    (source,) = foreign_code({"model": OwnModel()})
-    assert "A model of a user" in source
-    made = type("Made", (SequentialVAE,), {"__module__": "nowhere"})
-    assert foreign_code({"model": made()}) == [""]
+def test_code_of_a_model_is_part_of_the_key():
+    own, ours = (
+        _cache.code_of(fit_model, {"model": model, "X": np.ones(3)})
+        for model in (OwnModel(), SequentialVAE())
+    )
+    assert own[1:] == ours[1:] and own[0] != ours[0]
+    assert _cache.code_of(fit_model, {"model": None}) != ours
 
 
 def test_verbosity_is_no_part_of_the_key(tmp_path, capsys):
@@ -174,17 +168,22 @@ def test_an_error_is_not_kept(tmp_path, folder):
     assert n_calls(folder) == 2
 
 
-@pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning")
-def test_geometry_is_searched_once(reaching, tmp_path, monkeypatch):
-    calls = []
-    search = _cache.run
+@pytest.fixture
+def calls(monkeypatch):
+    """Names of the functions that were run and not loaded."""
+    found, run = [], _cache.run
 
     def counted(func, arguments, code, unkeyed):
-        calls.append(func.__name__)
-        return search(func, arguments, code, unkeyed)
+        found.append(func.__name__)
+        return run(func, arguments, code, unkeyed)
 
-    counted.__module__, counted.__qualname__ = search.__module__, search.__qualname__
+    counted.__module__, counted.__qualname__ = run.__module__, run.__qualname__
     monkeypatch.setattr(_cache, "run", counted)
+    return found
+
+
+@pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning")
+def test_geometry_is_searched_once(reaching, tmp_path, calls):
     model = SequentialVAE(max_iter=1, n_hidden=4)
     settings = {"memory": str(tmp_path), "n_starts": 1, "random_state": 0}
     found = [
@@ -195,4 +194,21 @@ def test_geometry_is_searched_once(reaching, tmp_path, monkeypatch):
         for _ in range(2)
     ]
     assert_array_equal(*found)
-    assert calls == ["fit_model", "start_session"]
+    assert calls == ["fit_model", "find_candidates"]
+
+
+@pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning")
+def test_a_search_over_latent_dims_searches_the_geometry_once(
+    reaching, tmp_path, calls
+):
+    trials = Trials({"day0": reaching.source, "day1": reaching.adapt})
+    y = np.concatenate([reaching.y_source, reaching.y_adapt])
+    model = SequentialVAE(max_iter=1, n_hidden=4)
+    aligner = GeometryAligner(model, n_starts=1, memory=str(tmp_path), random_state=0)
+    pipe = make_pipeline(aligner, PerBinRegressor(Ridge()))
+    grid = {"geometryaligner__n_components": [2, 3, 4]}
+    search = GridSearchCV(pipe, grid, cv=TargetKFold(2), scoring=r2_scorer, refit=False)
+    search.fit(trials, y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    # three models, and one search for each of the two folds
+    assert sorted(calls) == ["find_candidates"] * 2 + ["fit_model"] * 3

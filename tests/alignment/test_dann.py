@@ -218,7 +218,7 @@ def test_aligner(reaching, settings, any_step_is_kept):
     assert [set(row) for row in losses] == [{"domain"}] * 5
     assert aligner.n_parameters_added_ == 18433
     assert aligner.alignment_report_["target"]["n_steps"] > 0
-    assert aligner.sessions_["target"].map is None
+    assert aligner.sessions_["target"].latent_map is None
     Z = aligner.transform(reaching.test)
     assert np.isfinite(Z).all()
     np.testing.assert_array_equal(again.transform(reaching.test), Z)

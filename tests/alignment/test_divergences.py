@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
+from torch.distributions import MultivariateNormal, kl_divergence
+
 from skerdiff.alignment.divergences import (
     gaussian_jsd,
     gaussian_kl,
@@ -12,7 +14,6 @@ from skerdiff.alignment.divergences import (
     squared_mmd,
     transport_cost,
 )
-from torch.distributions import MultivariateNormal, kl_divergence
 
 
 def randn(*shape, seed=0):

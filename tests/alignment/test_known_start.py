@@ -17,7 +17,7 @@ from skerdiff import (
     Trials,
     adapt,
 )
-from skerdiff.alignment import MMDAligner, _start
+from skerdiff.alignment import MMDAligner, _base
 from skerdiff.datasets import make_reaching_sessions
 from skerdiff.geometry import _search
 from skerdiff.geometry._search import find_candidates
@@ -188,7 +188,7 @@ def test_a_followed_start_is_cached(drifting, tmp_path, monkeypatch):
         calls.append(arguments)
         return find_candidates(*args, **arguments)
 
-    monkeypatch.setattr(_start, "find_candidates", counted)
+    monkeypatch.setattr(_base, "find_candidates", counted)
     found = []
     for _ in range(2):
         aligner = MMDAligner(

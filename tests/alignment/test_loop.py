@@ -224,7 +224,9 @@ def marked(start, n, width):
 
 
 def test_batches_are_drawn_independently_and_without_held_out_trials():
-    readin = TrainableReadIn(torch.eye(N_NEURONS)[:1], torch.zeros(1), torch.tensor(1.0))
+    readin = TrainableReadIn(
+        torch.eye(N_NEURONS)[:1], torch.zeros(1), torch.tensor(1.0)
+    )
     looks, sources, targets = [], [], []
 
     def marks(z):

@@ -49,6 +49,11 @@ every = pytest.mark.parametrize(
 )
 
 
+def given(scorer, source):
+    """The scorer; the circular one with the source's activity, which it needs."""
+    return scorer.with_source(source) if scorer is circular_scorer else scorer
+
+
 @pytest.fixture(scope="module")
 def aligned(reaching, settings):
     """A pipeline that is aligned, and one that is not."""
@@ -71,7 +76,8 @@ def test_all_scorers_are_tested():
 
 @every
 def test_a_right_alignment_scores_higher(scorer, aligned, reaching):
-    right, wrong = (scorer(pipe, reaching.test) for pipe in aligned)
+    score = given(scorer, reaching.source)
+    right, wrong = (score(pipe, reaching.test) for pipe in aligned)
     assert np.isfinite([right, wrong]).all()
     # two that cannot tell: latents turned the wrong way hold as much of the activity,
     # and who has not moved comes back to where he was
@@ -85,7 +91,7 @@ def test_labels_are_never_read(scorer, aligned, reaching):
         def __getattribute__(self, name):
             raise AssertionError("labels were read")
 
-    pipe = aligned[0]
+    pipe, scorer = aligned[0], given(scorer, reaching.source)
     expected = scorer(pipe, reaching.test)
     assert scorer(pipe, reaching.test, Unreadable()) == expected
     assert scorer(pipe, reaching.test, np.full(3, np.nan)) == expected
@@ -93,7 +99,7 @@ def test_labels_are_never_read(scorer, aligned, reaching):
 
 @every
 def test_scoring_changes_nothing(scorer, aligned, reaching):
-    pipe = deepcopy(aligned[0])
+    pipe, scorer = deepcopy(aligned[0]), given(scorer, reaching.source)
     before = pipe.predict(reaching.test)
     sessions = dict(pipe[0].sessions_)
     first = scorer(pipe, reaching.test)
@@ -109,6 +115,7 @@ def test_sessions_count_by_their_trials(scorer, reaching, settings):
     aligner = GeometryAligner(n_starts=2, **settings)
     aligner.fit(reaching.source, reaching.y_source)
     aligner.adapt(reaching.adapt, session="day1").adapt(reaching.third, session="day2")
+    scorer = given(scorer, reaching.source)
     parts = {"day1": reaching.test, "day2": reaching.third[:20]}
     both = scorer(aligner, Trials({"source": reaching.source[:3], **parts}, "source"))
     scores = [scorer(aligner, Trials({name: X})) for name, X in parts.items()]
@@ -124,6 +131,7 @@ def test_steps_before_the_aligner_are_run(scorer, reaching, settings):
     adapt(pipe, reaching.adapt)
     smooth = smoother.fit_transform
     alone = clone(aligner).fit(smooth(reaching.source)).adapt(smooth(reaching.adapt))
+    scorer = given(scorer, smooth(reaching.source))
     expected = scorer(alone, smooth(reaching.test))
     assert scorer(pipe, reaching.test) == pytest.approx(expected)
 
@@ -176,8 +184,8 @@ def test_rows_are_scored_like_trials(scorer, reaching, settings):
     pipe = make_pipeline(IdentityAligner(**settings), PerBinRegressor(Ridge()))
     pipe.fit(trials[0][..., :45], y)
     adapt(pipe, trials[1][..., :45])
-    expected = scorer(pipe, trials[2][..., :45])
-    assert scorer(flat, rows[2]) == pytest.approx(expected)
+    expected = given(scorer, trials[0][..., :45])(pipe, trials[2][..., :45])
+    assert given(scorer, rows[0])(flat, rows[2]) == pytest.approx(expected)
 
 
 # -- there and back --------------------------------------------------------------------
@@ -190,32 +198,33 @@ def test_a_right_alignment_leads_back(reaching, settings):
     pipe.fit(reaching.source, reaching.y_source)
     adapt(pipe, X)
     Z = aligner.transform(reaching.source, session="source")
-    assert np.mean((aligner.adapt_back(X) - Z) ** 2) / Z.var() < 0.05
-    assert circular_scorer(pipe, X) > 0.95
-    lost = aligner.adapt_back(X[:, ::-1])
+    assert np.mean((aligner.adapt_back(X, reaching.source) - Z) ** 2) / Z.var() < 0.05
+    assert circular_scorer.with_source(reaching.source)(pipe, X) > 0.95
+    lost = aligner.adapt_back(X[:, ::-1], reaching.source)
     assert np.mean((lost - Z) ** 2) / Z.var() > 0.5
 
 
-# -- sessions that are not known -------------------------------------------------------
+# -- sessions that are not there -------------------------------------------------------
 @pytest.mark.filterwarnings("ignore::skerdiff.NewSessionWarning")
 @every
 def test_sessions_are_scored_as_they_are_read(scorer, aligned, reaching):
-    # an unknown one must not be taken for one that is known, whatever its name
-    pipe = deepcopy(aligned[0])
+    # a new one must not be taken for one that is there, whatever its name
+    pipe, scorer = deepcopy(aligned[0]), given(scorer, reaching.source)
     on_the_fly = scorer(pipe, reaching.third[:40])
-    known = deepcopy(pipe)
-    known[0].adapt(reaching.third[:40], session="target")
-    assert scorer(known, reaching.third[:40]) == pytest.approx(on_the_fly)
+    adapted = deepcopy(pipe)
+    adapted[0].adapt(reaching.third[:40], session="target")
+    assert scorer(adapted, reaching.third[:40]) == pytest.approx(on_the_fly)
     trials = Trials({"day0": reaching.source[:5], "day2": reaching.third[:40]})
     assert np.isfinite(scorer(pipe, trials))
     # the source goes by another name there, and is still no target
     assert list(pipe[0].compare(trials)) == ["day2"]
 
 
-def test_a_search_that_compared_nothing_vouches_for_nothing(reaching, settings):
+def test_a_search_that_compared_nothing_has_no_margin(reaching, settings):
     aligner = GeometryAligner(n_starts=1, **settings).fit(reaching.source)
     aligner.adapt(reaching.adapt)
-    aligner.sessions_["target"].report["margin"] = np.inf
+    reader = aligner.sessions_["target"].with_report(margin=np.inf)
+    aligner.sessions_ = {**aligner.sessions_, "target": reader}
     assert margin_scorer(aligner, reaching.test) == 0
 
 
@@ -230,7 +239,10 @@ def test_units_of_the_outputs_do_not_count(reaching, settings):
         scores.append(
             [
                 s(pipe, reaching.test)
-                for s in (metrics.agreement_scorer, circular_scorer)
+                for s in (
+                    metrics.agreement_scorer,
+                    circular_scorer.with_source(reaching.source),
+                )
             ]
         )
     np.testing.assert_allclose(*scores, rtol=1e-5)
@@ -247,18 +259,29 @@ def test_a_transformer_behind_the_aligner(aligned, reaching, settings):
 def test_the_way_back_goes_through_latent_maps(reaching, settings):
     aligner = CycleGANAligner(n_starts=1, max_steps=2, check_every=1, **settings)
     aligner.fit(reaching.source, reaching.y_source).adapt(reaching.adapt)
-    Z = aligner.adapt_back(reaching.test)
+    Z = aligner.adapt_back(reaching.test, reaching.source)
     assert Z.shape == aligner.transform(reaching.source, session="source").shape
     assert np.isfinite(Z).all()
 
 
 def test_there_is_no_way_back_from_where_nobody_went(aligned, reaching):
     with pytest.raises(ValueError, match="fits none of the sessions.*adapt"):
-        aligned[0][0].adapt_back(reaching.third)
+        aligned[0][0].adapt_back(reaching.third, reaching.source)
     with pytest.raises(NotFittedError):
-        clone(aligned[0][0]).adapt_back(reaching.test)
+        clone(aligned[0][0]).adapt_back(reaching.test, reaching.source)
     with pytest.raises(ValueError, match="at least 4 trials per session, got 3"):
-        aligned[0][0].adapt_back(reaching.test[:3])
+        aligned[0][0].adapt_back(reaching.test[:3], reaching.source)
+
+
+def test_the_way_back_needs_the_source(aligned, reaching):
+    pipe = aligned[0]
+    with pytest.raises(ValueError, match="hold the source's.*with_source"):
+        circular_scorer(pipe, reaching.test)
+    trials = Trials({"source": reaching.source, "target": reaching.test})
+    expected = circular_scorer.with_source(reaching.source)(pipe, reaching.test)
+    assert circular_scorer(pipe, trials) == expected
+    with pytest.raises(ValueError, match="60"):
+        circular_scorer.with_source(reaching.test[..., :9])(pipe, reaching.test)
 
 
 # -- in searches -----------------------------------------------------------------------
