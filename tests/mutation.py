@@ -100,8 +100,6 @@ def candidates(path):
             if isinstance(node, cst.SimpleStatementLine) or body is None:
                 return range(place.start.line, place.end.line + 1)
             first = self.get_metadata(PositionProvider, body).start.line
-            if isinstance(node, cst.FunctionDef):  # its defaults
-                return range(first, place.end.line + 1)
             return range(place.start.line, max(first, place.start.line + 1))
 
     def _is(node, *names):
@@ -123,10 +121,8 @@ def draw(files, n):
     parsed = {path: candidates(path) for path in files}
     every = [(path, i) for path in files for i in range(len(parsed[path][1]))]
     random.Random(SEED).shuffle(every)
-    drawn, seen = (
-        [],
-        {ast.dump(ast.parse(module.code)) for module, _ in parsed.values()},
-    )
+    originals = [module.code for module, _ in parsed.values()]
+    drawn, seen = [], {ast.dump(ast.parse(code)) for code in originals}
     for path, i in every:
         if len(drawn) == n:
             break
@@ -320,9 +316,8 @@ def choose(mutant, tests, lines, longest):
 # -- a target --------------------------------------------------------------------------
 def digest(tests):
     """Digest of all that a verdict depends on, but for installed packages."""
-    files = sorted((ROOT / "skerdiff").rglob("*.py")) + sorted(
-        (ROOT / "tests").rglob("conftest.py")
-    )
+    files = [Path(__file__), *sorted((ROOT / "skerdiff").rglob("*.py"))]
+    files += sorted((ROOT / "tests").rglob("conftest.py"))
     for test in tests:
         files += sorted(test.rglob("*.py")) if test.is_dir() else [test]
     total = hashlib.sha256()
@@ -358,12 +353,13 @@ def run_target(name, n, jobs, longest, fresh):
         sys.exit(f"{name}: no such files, or no tests of them: see TARGETS")
     stamp = digest(tests)
     all_tests, lines = baseline(name, files, tests, stamp)
+    stamp += f" {longest:g}"
     drawn = draw(files, n)
     results = RESULTS / f"{name}.jsonl"
     if fresh:
         results.unlink(missing_ok=True)
     # A mutant that was killed stays so; one that survived gets another chance when
-    # the code or a test is another.
+    # the code, a test or what is left out is another.
     known = {}
     if results.exists():
         for row in map(json.loads, results.read_text(encoding="utf-8").splitlines()):

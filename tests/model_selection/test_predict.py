@@ -5,6 +5,7 @@ import threading
 import joblib
 import numpy as np
 import pytest
+import sklearn
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, clone
 
@@ -59,6 +60,9 @@ def test_folds_are_shaped_by_the_groups(data):
     guess = cross_val_predict(Echo(), *data, groups=groups)
     assert_array_equal(guess, by_hand(data, TargetKFold(), groups))
     assert (guess[4:] != by_hand(data, TargetKFold())[4:]).any()
+    with sklearn.config_context(enable_metadata_routing=True):
+        routed = cross_val_predict(Echo(), *data, params={"groups": groups})
+    assert_array_equal(routed, guess)
 
 
 def test_params_reach_fit(data):
