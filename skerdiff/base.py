@@ -22,20 +22,20 @@ _DTYPES = [np.float64, np.float32]
 
 
 class Form:
-    """The form in which X came, and the way back to it.
+    """Whether X came as rows (bins), and the way back to that form.
 
     Parameters
     ----------
-    kind : {"array", "trials", "rows"}
-        3-D array, `Trials` or 2-D array.
+    is_rows : bool
+        Whether X was a 2-D array whose rows are bins.
     """
 
-    def __init__(self, kind):
-        self.kind = kind
+    def __init__(self, is_rows=False):
+        self.is_rows = is_rows
 
     def restore(self, Z):
         """Bring (n_trials, n_bins, n_features) back to the form of the input."""
-        return Z.reshape(-1, Z.shape[-1]) if self.kind == "rows" else Z
+        return Z.reshape(-1, Z.shape[-1]) if self.is_rows else Z
 
 
 class TrialEstimator(BaseEstimator):
@@ -68,15 +68,14 @@ class TrialEstimator(BaseEstimator):
         """
         if isinstance(X, Trials):
             X = self._check_trials(X, reset, any_width, min_trials, targets_later)
-            return X, Form("trials")
-        if _ndim(X) == 3:
-            X = self._check_array_3d(as_array(X), reset, any_width)
-            kind = "array"
-        else:
+            return X, Form()
+        is_rows = _ndim(X) != 3
+        if is_rows:
             X = self._check_rows(X, reset, any_width)
-            kind = "rows"
+        else:
+            X = self._check_array_3d(as_array(X), reset, any_width)
         self._check_enough(len(X), min_trials)
-        return X, Form(kind)
+        return X, Form(is_rows)
 
     def _check_trials(self, X, reset, any_width, min_trials, targets_later):
         if not len(X):
@@ -144,7 +143,7 @@ class TrialEstimator(BaseEstimator):
     def _check_output(self, form):
         """Refuse data frames as output of anything but 2-D input."""
         container = output_container(self)
-        if form.kind != "rows" and container != "default":
+        if not form.is_rows and container != "default":
             raise ValueError(
                 f"set_output(transform={container!r}) takes 2-D input, one row per "
                 "bin: a data frame cannot hold three dimensions. Pass 2-D X (with "
@@ -179,17 +178,17 @@ class TrialEstimator(BaseEstimator):
             Behaviour of the trials in use.
         """
         n_trials = len(X)
-        n_bins = X.n_bins if form.kind == "trials" else X.shape[1]
+        n_bins = X.n_bins if isinstance(X, Trials) else X.shape[1]
         expected = (n_trials, n_bins)
         y = as_array(y, "y")
-        n = n_trials * n_bins if form.kind == "rows" else n_trials
+        n = n_trials * n_bins if form.is_rows else n_trials
         if y.ndim == 0 or len(y) != n:
             raise ValueError(
                 f"Found input variables with inconsistent numbers of samples: X has {n}"
-                f" {'rows' if form.kind == 'rows' else 'trials'}, y has shape "
+                f" {'rows' if form.is_rows else 'trials'}, y has shape "
                 f"{y.shape}."
             )
-        if form.kind == "rows" and y.ndim <= 2:
+        if form.is_rows and y.ndim <= 2:
             y = y.reshape(n_trials, n_bins, -1)
         elif y.ndim == 2 and y.shape == expected:
             y = y[:, :, None]
@@ -231,7 +230,7 @@ def check_conditions(conditions, X, form):
     if conditions is None:
         return None
     conditions = as_array(conditions, "conditions")
-    if form.kind == "rows" and conditions.shape == (len(X) * X.shape[1],):
+    if form.is_rows and conditions.shape == (len(X) * X.shape[1],):
         by_trial = conditions.reshape(len(X), -1)
         if (by_trial != by_trial[:, :1]).any():
             raise ValueError("conditions must be the same in all rows of a trial.")

@@ -99,12 +99,12 @@ class PerBinRegressor(MetaEstimatorMixin, RegressorMixin, TrialEstimator):
             raise ValueError(
                 "PerBinRegressor requires y to be passed, but the target y is None."
             )
-        used = np.ones(len(X), dtype=bool) if form.kind != "trials" else X.is_source
+        used = np.ones(len(X), dtype=bool) if not isinstance(X, Trials) else X.is_source
         y = as_array(y, "y")
-        self._single = y.ndim == (1 if form.kind == "rows" else 2)
+        self._single = y.ndim == (1 if form.is_rows else 2)
         flat = self._check_y(y, X, form, used)
         flat = flat.ravel() if self._single else flat.reshape(-1, flat.shape[2])
-        if form.kind == "trials":
+        if isinstance(X, Trials):
             X = X[used].to_array()
         self.estimator_ = clone(self._regressor()).fit(X.reshape(-1, X.shape[2]), flat)
         return self
@@ -125,10 +125,10 @@ class PerBinRegressor(MetaEstimatorMixin, RegressorMixin, TrialEstimator):
         """
         check_is_fitted(self)
         X, form = self._check_X(X, reset=False)
-        if form.kind == "trials":
+        if isinstance(X, Trials):
             X = self._check_array_3d(X.to_array(), False, False)
         y = self.estimator_.predict(X.reshape(-1, X.shape[2]))
-        if form.kind == "rows":
+        if form.is_rows:
             return y
         # some regressors drop the axis of one output
         return y.reshape(X.shape[:2] if self._single else (*X.shape[:2], -1))

@@ -11,14 +11,14 @@ __all__ = [
 
 
 class NewSessionWarning(UserWarning):
-    """A session that the aligner has not met was aligned on the fly."""
+    """A session that had not been adapted to was aligned on the fly."""
 
 
 class AmbiguousAlignmentWarning(UserWarning):
-    """Another alignment fits as well, or the one found carries little.
+    """Another alignment fits as well, or the one found explains little.
 
-    Either a different one fits nearly as well, or better than a known one that was
-    followed; or the source trials that target trials resemble hardly differ.
+    Either a different alignment fits nearly as well, or better than the given start
+    that was followed. Or the source trials that target trials resemble hardly differ.
     """
 
 

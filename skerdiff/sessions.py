@@ -48,10 +48,10 @@ class NetworkMap:
 
 @dataclass(frozen=True, eq=False)
 class SessionReport(Mapping):
-    """What is known of how well a session is aligned; no label is read for it.
+    """How well a session is aligned, as far as that can be told without labels.
 
-    Entries are attributes and, where they are known, items too: ``report.margin`` is
-    None without a search, and ``"margin" in report`` is then false.
+    Entries are attributes and, where they have a value, items too: without a search
+    ``report.margin`` is None and ``"margin" in report`` is false.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ class SessionReport(Mapping):
             raise KeyError(f"{name!r} is no entry of a report; there are {_ENTRIES}.")
         value = getattr(self, name)
         if value is None:
-            raise KeyError(f"{name!r} is not known of this session.")
+            raise KeyError(f"{name!r} has no value for this session.")
         return value
 
     def __iter__(self):

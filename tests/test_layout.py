@@ -283,11 +283,11 @@ def state():
     }
 
 
-before = state()
+before, loaded = state(), {*sys.modules}
 import skerdiff
 for name in skerdiff.__all__:
     getattr(skerdiff, name)
-optional = {"matplotlib", "pandas", "pydantic", "dask"} & sys.modules.keys()
+optional = {"matplotlib", "pandas", "pydantic", "dask"} & sys.modules.keys() - loaded
 if optional:
     print(f"import skerdiff imports {optional}, which is optional")
 for module in pkgutil.walk_packages(skerdiff.__path__, "skerdiff."):

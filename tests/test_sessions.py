@@ -101,7 +101,7 @@ def test_a_report_has_what_is_known():
     assert report.margin == report["margin"] == 0.5
     assert len(report) == 2 and "confidence" not in report
     assert report.confidence is None and report.get("confidence", 1.0) == 1.0
-    with pytest.raises(KeyError, match="'confidence' is not known"):
+    with pytest.raises(KeyError, match="'confidence' has no value"):
         report["confidence"]
     with pytest.raises(KeyError, match="'marign' is no entry"):
         report["marign"]

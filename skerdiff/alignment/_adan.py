@@ -82,7 +82,7 @@ class Shift(nn.Module):
 
 
 class ADANObjective(Objective):
-    """A map of the target's bins, and an autoencoder that shall fail on them.
+    """A map of the target's bins, and an autoencoder that is to fail on them.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ class ADANAligner(AdversarialAligner):
     r"""Align sessions against an autoencoder of the source's latents (ADAN).
 
     An autoencoder D, first trained on the source, is the adversary: its error
-    :math:`r(z) = \lvert D(z) - z \rvert`, a mean over dims, shall be low on bins of the
+    :math:`r(z) = \lvert D(z) - z \rvert`, a mean over dims, is to be low on bins of the
     source and high on those of the target. A map G of the target's latents and the
     target read-in bring the latter down [1]_:
 
@@ -189,7 +189,7 @@ class ADANAligner(AdversarialAligner):
     copying its input.
 
     At equal step sizes of 1e-3 the read-in outran the autoencoder on simulated sessions
-    (`make_reaching_sessions`, three seeds), so that the start was kept; at 1e-4 it did
+    (`make_reaching_sessions`, three seeds), and the start was accepted; at 1e-4 it did
     not.
 
     Differences from the published method: latents of a source model take the place of

@@ -101,8 +101,8 @@ class DANNObjective(Objective):
 
     def _classification(self, source, target):
         logits = self.classifier(torch.cat([source, target]))
-        known, other = logits[: len(source)], logits[len(source) :]
-        return F.softplus(-known).mean() + F.softplus(other).mean()
+        own, other = logits[: len(source)], logits[len(source) :]
+        return F.softplus(-own).mean() + F.softplus(other).mean()
 
 
 @aligner

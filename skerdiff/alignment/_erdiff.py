@@ -4,7 +4,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numbers
-from copy import deepcopy
 
 import torch
 from sklearn.base import clone
@@ -66,9 +65,9 @@ class ERDiffAligner(GradientAligner):
     ----------
     latent_model : SequentialVAE, default=None
         Latent-variable model of the source; None is ``SequentialVAE()``. It is cloned.
-    prior : DiffusionPrior, default=None
-        Diffusion model of the latents; None is ``DiffusionPrior()``. It is cloned.
-        Its parameters `spatial` and `temporal` make "ERDiff w/o S" and "w/o T".
+    prior : TrajectoryPrior, default=None
+        Distribution of the latents; None is ``DiffusionPrior()``, whose parameters
+        `spatial` and `temporal` make "ERDiff w/o S" and "w/o T". It is cloned.
     n_components : int, default=None
         Number of latent dims; overrides that of `latent_model`.
     noise_scale : float, default=None
@@ -85,7 +84,7 @@ class ERDiffAligner(GradientAligner):
 
     Attributes
     ----------
-    prior_ : DiffusionPrior
+    prior_ : TrajectoryPrior
         The fitted prior.
     inherited : attributes
         See `_parameters`.
@@ -134,7 +133,9 @@ class ERDiffAligner(GradientAligner):
     """
 
     prior: object = parameter(
-        None, [HasMethods(["fit", "score_samples"]), None], keyword_only=False
+        None,
+        [HasMethods(["fit", "score_samples", "denoiser"]), None],
+        keyword_only=False,
     )
     noise_scale: object = parameter(None, [*POSITIVE, None])
     anchor: str = parameter("moments", [StrOptions({"moments", "transport"}), None])
@@ -153,10 +154,10 @@ class ERDiffAligner(GradientAligner):
         super()._fit_source(features)
 
     def _make_objective(self, source):
-        denoiser = deepcopy(self.prior_.module_).float().to(source.device)
+        denoiser = self.prior_.denoiser().float().to(source.device)
         return ERDiffObjective(
             source,
-            denoiser.requires_grad_(False),
+            denoiser,
             self.anchor,
             self.anchor_weight,
             self.t_max,

@@ -12,18 +12,21 @@ from ._parameters import aligner, parameter
 class GeometryAligner(BaseAligner):
     """Align sessions by the geometry of whole trials, in closed form.
 
-    The warm start of `ERDiffAligner` without its gradient steps. In the principal
-    coordinates of each session, and in the eight leading modes by which its trials
-    differ, a similarity map (rotation, scale and shift) alternates with an
-    optimal-transport assignment of trials: from many random starts between cluster
-    means of each session, then from the best of them between trials, seeking the
-    target's trials in the source and the source's in the target. Where a session has as
-    many neurons as the source, what the source's axes make of it, electrode by
-    electrode, is one more start. The map with the lowest relative residual is kept,
-    with a handicap of a twentieth for the latter way. The source partners of target
-    trials, by unbalanced optimal transport, say what their read-in activations should
-    be; a ridge regression of these on the target's neurons, shrunk towards what the map
-    alone gives, is the new read-in.
+    The warm start of `ERDiffAligner` without its gradient steps.
+
+    *Search.* In the principal coordinates of each session, and in the eight leading
+    modes in which its trials differ, a similarity map (rotation, scale and shift)
+    alternates with an optimal-transport assignment of trials: first between cluster
+    means of each session, from many random starts, then between trials, from the best
+    of them. It is done both ways, with the target's trials sought in the source and the
+    source's in the target. If the target has as many neurons as the source, one more
+    start takes them to be the same, column by column. The map with the lowest relative
+    residual wins; one found the second way must be better by a twentieth.
+
+    *Read-in.* Unbalanced optimal transport gives the source partners of each target
+    trial, and so the activations that the read-in should produce. The new read-in is a
+    ridge regression of these on the target's neurons, shrunk towards what the map alone
+    gives.
 
     Parameters
     ----------
@@ -45,28 +48,12 @@ class GeometryAligner(BaseAligner):
 
     Notes
     -----
-    The report of a session holds
-
-    - ``residual``: mean squared distance of the aligned trials to their nearest source
-      trials over their own spread, in the leading modes, lower is better, or the same
-      of source trials that were sought in the target; and ``residuals``, those of all
-      alignments found that are not variants of each other, in the order of preference;
-    - ``margin``: by how much, relatively, the residual of the second exceeds that of
-      the first. Only what the search found can be compared, so that it means little
-      after few starts. Below zero a start was followed though another fits better;
-    - ``variance_explained``: the share of the source's variance over trials that the
-      partners of target trials have. Little is carried if the target has no structure
-      or too few movements, and by some wrong alignments;
-    - ``confidence``: the lesser of the last two over their thresholds; below 1 there is
-      an `AmbiguousAlignmentWarning`. Where a start was followed, the margin may be as
-      low as zero;
-    - ``coverage``: the share of the source's trials that target trials take up as
-      partners; its square says how far the regression is trusted beside the map;
-    - ``scale`` of the map, ``n_candidates``, ``n_trials``, ``n_neurons``,
-      ``n_active_neurons`` and, of counts, ``bits_per_spike`` of held-out trials, from
-      rates that are linear in the aligned latents: how much of the activity these
-      keep;
-    - ``followed_start``, if `adapt` was given a start.
+    `alignment_report_` says how well a session is aligned, see
+    `skerdiff.sessions.SessionReport`. Where the ``confidence`` is below 1 there is an
+    `AmbiguousAlignmentWarning`. The ``margin`` compares what the search has found, so
+    it means little after few starts. Little of the source's variance is explained by a
+    target without structure or with too few movements, and by some wrong alignments.
+    The square of the ``coverage`` is the weight of the regression beside the map.
 
     References
     ----------

@@ -24,8 +24,8 @@ class JSDObjective(Objective):
     def losses(self, source, target, progress, generator):
         """The divergence, the mean over bins if they count one by one."""
         parts = [
-            gaussian_jsd(known, moments(part))
-            for known, part in zip(self.source, self._parts(target))
+            gaussian_jsd(own, moments(part))
+            for own, part in zip(self.source, self._parts(target))
         ]
         return {"divergence": sum(parts) / len(parts)}
 

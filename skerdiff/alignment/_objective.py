@@ -31,7 +31,7 @@ class Objective(nn.Module):
         return None
 
     def map(self, target: Tensor) -> Tensor:
-        """Latents of the target as the decoder shall read them."""
+        """Latents of the target as the decoder is to read them."""
         network = self.map_network()
         return target if network is None else network(target)
 
@@ -63,6 +63,6 @@ class Objective(nn.Module):
         theirs = [
             p for name in self.adversaries for p in getattr(self, name).parameters()
         ]
-        known = {id(p) for p in theirs}
-        own = [p for p in self.parameters() if id(p) not in known]
+        opposed = {id(p) for p in theirs}
+        own = [p for p in self.parameters() if id(p) not in opposed]
         return [p for p in own if p.requires_grad], theirs

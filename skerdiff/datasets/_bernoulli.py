@@ -122,8 +122,8 @@ def find_fixed_points(velocity, n_starts=12):
         found = root(velocity, start, tol=1e-10)
         inside = np.all((found.x >= 0) & (found.x <= 1))
         still = np.abs(velocity(found.x)).max() < 1e-8
-        known = any(np.abs(found.x - p).max() < 1e-3 for p in points)
-        if found.success and inside and still and not known:
+        seen = any(np.abs(found.x - p).max() < 1e-3 for p in points)
+        if found.success and inside and still and not seen:
             points.append(found.x)
             h = 1e-5 * np.eye(2)
             jacobian = (velocity(found.x + h) - velocity(found.x - h)).T / 2e-5

@@ -1,4 +1,4 @@
-"""Closed-form denoiser of a mixture of Gaussians, on which the network builds."""
+"""Closed-form denoiser of a mixture of Gaussians, to which the network adds."""
 
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
@@ -106,16 +106,16 @@ class StandardDenoiser(nn.Module):
 
 
 class ConditionalDenoiser(nn.Module):
-    """Closed form without and with a condition.
+    """Closed-form denoiser with or without a condition.
 
-    Given a condition, the trajectory is a linear function of it plus a residual from a
-    mixture of its own.
+    Given a condition, the trajectory is a linear function of it plus a residual, which
+    comes from a second mixture.
 
     Parameters
     ----------
     marginal, residual : Module
-        Denoisers of trajectories and of residuals, see `MixtureDenoiser`.
-        The second is None where there are no conditions.
+        Denoisers of trajectories and of residuals, see `MixtureDenoiser`. The second is
+        None if there are no conditions.
     weights : Tensor of shape (n_inputs, n_bins * d)
         Linear map from the flattened condition.
     offset : Tensor of shape (n_bins, d)
@@ -140,7 +140,7 @@ class ConditionalDenoiser(nn.Module):
         condition : Tensor of shape (n, ...) or None
             Condition of each trial; None for none.
         keep : Tensor of bool, shape (n,), or None
-            Which trials' conditions count; None for all.
+            Whether the condition of each trial is used; None for all.
 
         Returns
         -------
@@ -194,34 +194,34 @@ def fit_closed_forms(Z, condition, fold, n_clusters, spatial, temporal, seed):
     closed_form : ConditionalDenoiser
         Fitted to all trials.
     folds : list of ConditionalDenoiser
-        Fitted without the trials of each fold (but for the residuals of the others,
-        which regressions fitted to them leave).
+        One per fold, fitted without the trials of the fold. There is one exception: the
+        residuals of the other trials come from regressions that saw these trials.
     n_clusters : int
-        Number of clusters of the unconditional one.
+        Number of clusters of the unconditional denoiser.
     """
     settings = (n_clusters, spatial, temporal, seed)
     marginals = _denoisers(Z, fold, *settings)
     n_clusters = marginals[0].n_clusters
     if condition is None:
-        forms = [ConditionalDenoiser(marginal) for marginal in marginals]
-        return forms[0], forms[1:], n_clusters
+        denoisers = [ConditionalDenoiser(marginal) for marginal in marginals]
+        return denoisers[0], denoisers[1:], n_clusters
     flat, n_folds = condition.reshape(len(Z), -1), int(fold.max()) + 1
-    kept = [fold != i for i in range(n_folds)] if n_folds > 1 else [fold == 0]
-    maps = [_linear_map(flat[rows], Z[rows]) for rows in kept]
-    # out of sample: within it a regression leaves too small residuals
+    training = [fold != i for i in range(n_folds)] if n_folds > 1 else [fold == 0]
+    maps = [_linear_map(flat[rows], Z[rows]) for rows in training]
+    # of trials that the regression was not fitted to: on others they are too small
     outside = np.empty_like(Z)
     for i, (weights, offset) in enumerate(maps):
         rows = fold == i
         outside[rows] = Z[rows] - (flat[rows] @ weights).reshape(Z[rows].shape) - offset
     residuals = _denoisers(outside, fold, *settings)
     maps = [_linear_map(flat, Z), *maps]
-    forms = [
+    denoisers = [
         ConditionalDenoiser(
             marginal, residual, *(torch.tensor(a).float() for a in pair)
         )
         for marginal, residual, pair in zip(marginals, residuals, maps)
     ]
-    return forms[0], forms[1:], n_clusters
+    return denoisers[0], denoisers[1:], n_clusters
 
 
 def _denoisers(Z, fold, n_clusters, *settings):
@@ -233,6 +233,6 @@ def _denoisers(Z, fold, n_clusters, *settings):
 
 
 def _linear_map(inputs, Z):
-    """Ridge regression of trajectories on flattened conditions, penalty by itself."""
+    """Ridge regression of trajectories on flattened conditions."""
     ridge = RidgeCV(_PENALTIES).fit(inputs, Z.reshape(len(Z), -1))
     return ridge.coef_.T, ridge.intercept_.reshape(Z.shape[1:])

@@ -8,11 +8,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
-CONDITIONS = ("none", "concat", "label")
-
 
 class NoCondition:
-    """Nothing; y is not looked at."""
+    """No condition; y is not used."""
 
     n_inputs = 0
 
@@ -55,12 +53,12 @@ class LabelCondition:
         """Validate y and return the labels of the trials in use, (n_used,)."""
         n_trials = len(Z)
         y = np.asarray(y)
-        if form.kind == "rows" and len(y) == n_trials * Z.shape[1] != n_trials:
+        if form.is_rows and len(y) == n_trials * Z.shape[1] != n_trials:
             y = column_or_1d(y).reshape(n_trials, -1)
             if (y != y[:, :1]).any():
                 raise ValueError(
                     "condition='label' takes one label per trial: all rows (bins) of a "
-                    "trial must carry the same."
+                    "trial must have the same."
                 )
             y = y[:, 0]
         if y.shape not in {(n_trials,), (n_trials, 1)}:
@@ -79,20 +77,21 @@ class LabelCondition:
         return self.encode(y)
 
     def encode(self, y):
-        """One-hot rows (n, n_classes)."""
-        unknown = np.setdiff1d(y, self.classes)
-        if len(unknown):
+        """Return one-hot rows (n, n_classes)."""
+        unseen = np.setdiff1d(y, self.classes)
+        if len(unseen):
             raise ValueError(
-                f"Labels {unknown.tolist()} were not seen in fit; the prior knows "
-                f"{self.classes.tolist()}."
+                f"Labels {unseen.tolist()} were not seen in fit; the prior was fitted "
+                f"on {self.classes.tolist()}."
             )
         return (y[:, None] == self.classes).astype(np.float64)
 
 
-def make_condition(kind: str):
-    """Make the object that reads and encodes conditions of a kind."""
-    kinds = (NoCondition, BehaviourCondition, LabelCondition)
-    return dict(zip(CONDITIONS, kinds))[kind]()
+CONDITIONS = {
+    "none": NoCondition,
+    "concat": BehaviourCondition,
+    "label": LabelCondition,
+}
 
 
 def as_denoiser(net, condition, guidance: float = 1.0):

@@ -45,8 +45,8 @@ class SelfAttention(nn.Module):
 class SpatioTemporalBlock(nn.Module):
     """Attention over latent dims within a bin and over bins within a dim, and an MLP.
 
-    All three read the same normalised tokens, scaled and shifted by the diffusion time,
-    and their sum is added to the input.
+    All three read the same normalised tokens, scaled and shifted depending on the
+    diffusion time. Their sum is added to the input.
     """
 
     def __init__(self, n_channels: int, n_heads: int, spatial: bool, temporal: bool):
@@ -77,9 +77,9 @@ class SpatioTemporalBlock(nn.Module):
 class SpatioTemporalDenoiser(nn.Module):
     """Noise predictor eps(z_t, t) for whole latent trajectories.
 
-    Every latent dim of every bin is a token. The network F adds to a closed form G,
-    ``eps = G(z_t, t) + alpha F(z_t, z_hat, t)``, reads the clean trajectory z_hat that
-    the closed form expects, and starts at F = 0.
+    Every latent dim of every bin is a token. A network F adds to a closed form G,
+    ``eps = G(z_t, t) + alpha F(z_t, z_hat, t)``. It also reads the clean trajectory
+    z_hat that the closed form expects. Before training F = 0.
 
     Parameters
     ----------
@@ -94,12 +94,13 @@ class SpatioTemporalDenoiser(nn.Module):
     closed_form : ConditionalDenoiser or None
         The closed form; that of standard normal latents by default.
     folds : list of ConditionalDenoiser
-        Closed forms fitted without the trials of each fold, from which `loss` takes
-        that of a trial's own fold: the network learns what is wrong on new trials.
+        Closed forms fitted without the trials of each fold. `loss` takes the one that
+        was fitted without the trial at hand, so that the network learns what the closed
+        form gets wrong on new trials.
     condition : {"none", "concat", "label"}
         What the denoiser is conditioned on.
     n_inputs : int
-        Outputs of behaviour per bin, or number of classes.
+        Number of outputs of the behaviour, or of classes.
     weighting, loss_name : str
         The objective, see `_objectives`.
     dropout : float
@@ -164,9 +165,9 @@ class SpatioTemporalDenoiser(nn.Module):
         condition : Tensor of shape (n, n_bins, n_inputs) or (n, n_inputs), or None
             Behaviour per bin, or class as a one-hot row; None for none.
         keep : Tensor of bool, shape (n,), or None
-            Which trials' conditions count; None for all.
+            Whether the condition of each trial is used; None for all.
         closed_form : callable or None
-            In place of the module's own.
+            Used in place of the module's closed form; None for that.
 
         Returns
         -------
@@ -177,7 +178,7 @@ class SpatioTemporalDenoiser(nn.Module):
         return start + change
 
     def parts(self, z, t, condition=None, keep=None, closed_form=None):
-        """Predicted noise of the closed form, and what the network adds to it."""
+        """Noise that the closed form predicts, and what the network adds to it."""
         log_snr = self.sde.log_snr(t)
         alpha, sigma = (a[:, None, None] for a in self.sde.marginal(t))
         closed_form = self.closed_form if closed_form is None else closed_form
@@ -200,14 +201,14 @@ class SpatioTemporalDenoiser(nn.Module):
     def noise_and_trace(self, z, t, divergence, condition=None):
         """Predicted noise and its divergence, (n, n_bins, d) and (n,).
 
-        The closed form's divergence is exact; `divergence`, see `_divergence`, takes
-        that of what the network adds.
+        The divergence of the closed form is exact. That of what the network adds is
+        taken by `divergence`, one of the functions in `_divergence`.
         """
         alpha, sigma = (a[:, None, None] for a in self.sde.marginal(t))
         with torch.no_grad():
             start, _ = self.closed_form(z, alpha, sigma, condition)
             trace = self.closed_form.trace(z, alpha, sigma, condition)
-        if not self.out.any():  # the network is silent: nothing to differentiate
+        if not self.out.any():  # the network adds nothing
             return start, trace
         change, added = divergence(lambda z: self.parts(z, t, condition)[1], z)
         return start + change, trace + added
@@ -232,7 +233,7 @@ class SpatioTemporalDenoiser(nn.Module):
         fold : Tensor of int, shape (n,)
             Number of the fold of each trial.
         *condition : Tensor
-            The conditions, if the module takes any.
+            The condition of each trial, if the module takes one.
         generator : torch.Generator
             Source of diffusion times, noise and withheld conditions.
 
@@ -258,7 +259,7 @@ class SpatioTemporalDenoiser(nn.Module):
         return (error * time_weights(self.sde, t, self.weighting)).mean()
 
     def _by_fold(self, fold, *inputs):
-        """Closed form of each trial's own fold; it holds nothing to train."""
+        """Apply to each trial the closed form of its fold, which is not trained."""
         noise, clean = torch.empty_like(inputs[0]), torch.empty_like(inputs[0])
         with torch.no_grad():
             for i in fold.unique().tolist():

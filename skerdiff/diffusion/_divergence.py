@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def exact_divergence(field, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Divergence by one backward pass per coordinate.
+    """Exact divergence, by one backward pass per coordinate.
 
     Parameters
     ----------
@@ -38,14 +38,14 @@ def exact_divergence(field, z: Tensor) -> tuple[Tensor, Tensor]:
 PROBES = ("rademacher", "gaussian")
 
 
-def draw_probes(kind: str, n_probes: int, like: Tensor, generator) -> Tensor:
+def draw_probes(distribution: str, n_probes: int, like: Tensor, generator) -> Tensor:
     """Draw random vectors of identity covariance, (n_probes, n_bins, d).
 
-    ``"rademacher"`` draws +1 and -1, ``"gaussian"`` from the standard normal. The first
-    has the smaller variance.
+    ``"rademacher"`` draws +1 and -1, ``"gaussian"`` from the standard normal. With the
+    first, estimates of the divergence have the smaller variance.
     """
     probes = torch.empty(n_probes, *like.shape[1:], dtype=like.dtype)
-    if kind == "gaussian":
+    if distribution == "gaussian":
         return probes.normal_(generator=generator)
     return probes.bernoulli_(0.5, generator=generator) * 2 - 1
 

@@ -19,8 +19,8 @@ _LOG_2PI = math.log(2.0 * math.pi)
 def _flow(noise_and_trace, sde, z, t):
     """Probability flow in log SNR at one diffusion time, and its divergence.
 
-    ``dz/dl = c z - sigma eps(z, t) / 2`` with l the log SNR and c the SDE's
-    contraction, free of the schedule's singularities.
+    ``dz/dl = c z - sigma eps(z, t) / 2`` with l the log SNR and c the contraction of
+    the SDE. In l the flow has none of the schedule's singularities.
     """
     _, sigma = sde.marginal(t)
     contraction = sde.contraction(t)
@@ -77,7 +77,7 @@ def probability_flow_log_likelihood(
 def adaptive_log_likelihood(
     noise_and_trace, sde: DiffusionSDE, z: Tensor, tolerance: float
 ) -> Tensor:
-    """Log-likelihood by SciPy's Dormand-Prince integrator, each trial by itself.
+    """Log-likelihood by SciPy's Dormand-Prince integrator, trial by trial.
 
     Parameters
     ----------
@@ -123,15 +123,15 @@ def adaptive_log_likelihood(
 
 
 def paired_lengths(noises: Tensor, generator) -> Tensor:
-    """Give consecutive noises opposite quantiles of length.
+    """Give consecutive noises lengths at opposite quantiles.
 
-    Each stays standard normal, while most of the variance of a mean squared error,
-    that of the noise's length, cancels within the pairs.
+    Each noise stays standard normal. Most of the variance of a mean squared error is
+    due to the length of the noise, and cancels within the pairs.
 
     Parameters
     ----------
     noises : Tensor of shape (n_times, n_bins, d)
-        Standard normal noise, of which the directions are kept.
+        Standard normal noise. Its direction stays, its length is replaced.
     generator : torch.Generator
         Source of the lengths.
 
@@ -155,15 +155,15 @@ def _standard_normal(z):
 def evidence_bound(denoiser, sde: DiffusionSDE, z: Tensor, times, noises) -> Tensor:
     """Lower bound of the log-likelihood of the reverse SDE, per trial in nats.
 
-    The bound of Song et al. (2021, theorem 3) that ERDiff's objective comes from,
+    The bound of Song et al. (2021, theorem 3) from which ERDiff's objective is derived,
 
     ``E[log N(z_1; 0, I)] - int (g^2 / (2 sigma^2)) (E|eps - eps_hat|^2 - E|eps|^2) dt
     + int div f dt``
 
     with a Gaussian decoder at the smallest diffusion time. The drift is linear, so that
-    div f is f(t) times the number of coordinates n, the same for every z; with the term
-    in E|eps|^2 and the decoder's it comes to ``n log sigma`` at the largest time minus
-    ``n log (sigma / alpha)`` at the smallest.
+    div f is f(t) times the number of coordinates n, the same for every z. Together with
+    the term in E|eps|^2 and that of the decoder it is ``n log sigma`` at the largest
+    time minus ``n log (sigma / alpha)`` at the smallest.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def evidence_bound(denoiser, sde: DiffusionSDE, z: Tensor, times, noises) -> Ten
     Returns
     -------
     bound : Tensor of shape (n,)
-        Estimated lower bound, without bias if the noises are standard normal.
+        Estimate of the bound, unbiased if the noises are standard normal.
     """
     n_dims = z[0].numel()
     ends = torch.tensor([T_MIN, 1.0], dtype=z.dtype)

@@ -2,9 +2,10 @@
 
 All Gaussians of a mixture share one covariance ``(1 - a) C + a T``: C is the pooled
 covariance within the clusters, T that of a first-order autoregression fitted to the
-same residuals. Trials are few and coordinates many, so C alone cannot be inverted;
-shrinking it towards a multiple of the identity would drown the directions in which
-smooth trajectories hardly vary, while T has small variances in the same places.
+same residuals. There are few trials and many coordinates, so C alone cannot be
+inverted. Shrinking it towards a multiple of the identity would add too much variance in
+the directions in which smooth trajectories hardly vary; T has small variances there
+too.
 """
 
 # Authors: The skerdiff developers
@@ -20,13 +21,13 @@ from sklearn.covariance import ledoit_wolf
 
 CLUSTERS = (1, 2, 4, 8, 16)  # numbers of clusters to choose from
 SHRINKAGES = np.array([0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0])
-_PER_CLUSTER = 8  # fewest trials per cluster, on average
-_FLOOR = 1e-4  # variance added to T, about the noise at the smallest diffusion time
+_PER_CLUSTER = 8  # smallest number of trials per cluster, on average
+_FLOOR = 1e-4  # variance added to T, about that of the noise at the smallest t
 
 
 @dataclass
 class Mixture:
-    """Mixtures over blocks of coordinates, which are independent of each other.
+    """One mixture per block of coordinates; blocks are independent of each other.
 
     Attributes
     ----------
@@ -37,8 +38,8 @@ class Mixture:
     covariance : ndarray of shape (n_blocks, m, m)
         Covariance within the clusters.
     by_bin : bool
-        Whether the coordinates of a block are in the order bins, dims; otherwise dims,
-        bins.
+        Whether the coordinates of a block are ordered by bin and then by dim.
+        Otherwise they are ordered by dim and then by bin.
     """
 
     log_weights: np.ndarray
@@ -50,8 +51,8 @@ class Mixture:
 def to_blocks(Z: np.ndarray, spatial: bool, temporal: bool) -> np.ndarray:
     """Arrange trajectories as (n_blocks, n_trials, m).
 
-    All coordinates are one block; without `spatial` each latent dim is one, without
-    `temporal` each bin, without either each coordinate.
+    All coordinates are one block. Without `spatial` each latent dim is a block, without
+    `temporal` each bin, without both each coordinate.
     """
     n_trials, n_bins, d = Z.shape
     if spatial and temporal:
@@ -71,7 +72,7 @@ def autoregressive_covariance(R: np.ndarray, spatial: bool, temporal: bool):
     R : ndarray of shape (n_trials, n_bins, d)
         Trajectories of zero mean.
     spatial : bool
-        Whether latent dims covary. Otherwise each has an autoregression of its own.
+        Whether latent dims covary. Otherwise each has its own autoregression.
     temporal : bool
         Whether bins covary. Otherwise all bins share one covariance.
 
@@ -137,7 +138,7 @@ class Clustering:
         n_init = 4 if n_blocks == 1 else 1
         for i, block in enumerate(blocks):
             label, found = np.zeros(n, int), 1
-            # coordinates with fewer distinct values than clusters stay in one
+            # a block with fewer distinct values than clusters stays one cluster
             if n_clusters > 1 and len(np.unique(block, axis=0)) >= n_clusters:
                 means = KMeans(n_clusters, n_init=n_init, random_state=seed)
                 label, found = means.fit_predict(block), n_clusters
@@ -147,7 +148,7 @@ class Clustering:
                 self.centres[i, k] = (members if len(members) else block).mean(0)
             residuals[i] = block - self.centres[i, label]
             n_free[i] = max(1, n - found)
-        # an empty cluster keeps a vanishing weight
+        # the logarithm must be finite for empty clusters too
         self.log_weights = np.log(np.maximum(counts, 1e-6) / n)
         self.within = residuals.transpose(0, 2, 1) @ residuals / n_free[:, None, None]
         R = from_blocks(residuals, Z.shape[1], spatial, temporal)
@@ -155,7 +156,7 @@ class Clustering:
         self.target = autoregressive_covariance(R, spatial, temporal) + floor
 
     def mixture(self, shrinkage: float) -> Mixture:
-        """Mixture with the covariance shrunk to the autoregression's."""
+        """Mixture whose covariance is shrunk towards that of the autoregression."""
         covariance = (1 - shrinkage) * self.within + shrinkage * self.target
         return Mixture(self.log_weights, self.centres, covariance, self.spatial)
 
@@ -165,7 +166,7 @@ class Clustering:
         blocks = to_blocks(Z, self.spatial, self.temporal)
         parts = zip(blocks, self.within, self.target, self.centres, self.log_weights)
         for block, within, target, centres, log_weights in parts:
-            # L^-1 C L^-T = U diag(w) U^T with T = L L^T: one decomposition for all
+            # L^-1 C L^-T = U diag(w) U^T with T = L L^T serves every shrinkage
             factor = cholesky(target, lower=True)
             half = solve_triangular(factor, within, lower=True)
             w, U = eigh(solve_triangular(factor, half.T, lower=True))
@@ -194,16 +195,16 @@ def from_blocks(blocks, n_bins, spatial, temporal):
 def fit_mixtures(Z, fold, n_clusters, spatial, temporal, seed):
     """Fit a mixture to all trials, and one to the trials outside each fold.
 
-    The shrinkage, and the number of clusters if it is "auto", are those of highest
-    likelihood on the trials of the folds under the mixtures of the others.
+    The shrinkage, and the number of clusters if it is "auto", are chosen by the
+    likelihood of the trials of each fold under the mixture fitted without them.
 
     Parameters
     ----------
     Z : ndarray of shape (n_trials, n_bins, d)
-        Trajectories, about standardised.
+        Trajectories, standardised or nearly so.
     fold : ndarray of shape (n_trials,)
-        Number of the fold of each trial. With a single fold there is nothing to
-        choose by: one cluster and a shrinkage of one half.
+        Number of the fold of each trial. A single fold cannot be held out: the
+        shrinkage is then one half, and "auto" means one cluster.
     n_clusters : int or "auto"
         Number of clusters.
     spatial, temporal : bool
@@ -224,7 +225,7 @@ def fit_mixtures(Z, fold, n_clusters, spatial, temporal, seed):
     if n_clusters != "auto" and n_clusters > smallest:
         raise ValueError(
             f"n_clusters={n_clusters} is more than the {smallest} trials that "
-            f"cross-validation leaves of {len(Z)}. Take fewer, or 'auto'."
+            f"cross-validation leaves of {len(Z)}. Use fewer, or 'auto'."
         )
     if n_folds < 2:
         k = 1 if n_clusters == "auto" else n_clusters

@@ -26,8 +26,8 @@ def stratified_times(
 ) -> Tensor:
     """Draw n diffusion times, one in each of n equal parts of [t_min, t_max].
 
-    Each time alone is uniform; together they cut the variance of a batch's loss
-    (Kingma et al., 2021, appendix I.1).
+    Each of them is uniform, and together they reduce the variance of the loss of a
+    batch (Kingma et al., 2021, appendix I.1).
     """
     u = torch.empty(1, dtype=like.dtype, device=like.device).uniform_(
         generator=generator
@@ -39,9 +39,9 @@ def stratified_times(
 def time_weights(sde: DiffusionSDE, t: Tensor, weighting: str) -> Tensor:
     """Weight of each diffusion time in the loss.
 
-    ``"uniform"``: one. ``"likelihood"``: ``g^2 / sigma^2``, with which the loss bounds
-    the likelihood (Song et al., 2021), over its mean. ``"snr"``: ``min(SNR, 5) / SNR``
-    (Hang et al., 2023).
+    ``"uniform"``: one. ``"likelihood"``: ``g^2 / sigma^2`` divided by its mean, with
+    which the loss bounds the negative log-likelihood up to a factor and a constant
+    (Song et al., 2021). ``"snr"``: ``min(SNR, 5) / SNR`` (Hang et al., 2023).
     """
     if weighting == "likelihood":
         start, end = sde.log_snr(torch.tensor([T_MIN, 1.0], dtype=t.dtype)).tolist()
@@ -60,7 +60,7 @@ def denoising_loss(
     ----------
     denoiser : callable
         Maps z_t (n, n_bins, d) and t (n,) to the noise.
-    sde : DiffusionSDE
+    sde : DiffusionSDE or object with a method marginal(t)
         Gives alpha and sigma at t.
     z : Tensor of shape (n, n_bins, d)
         Clean trajectories.
@@ -69,7 +69,7 @@ def denoising_loss(
     noise : Tensor of shape (n, n_bins, d)
         Standard normal noise.
     loss : {"mse", "l1", "smooth_l1", "l1_mse"}, default="mse"
-        How errors count.
+        Loss of the error of a coordinate.
 
     Returns
     -------

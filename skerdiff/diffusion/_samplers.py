@@ -1,7 +1,7 @@
 """Samplers of the reverse diffusion, and the probability flow in both directions.
 
 With ``x = z / alpha`` and ``rho = sigma / alpha`` the probability flow is
-``dx / d rho = eps(z, t)``, whatever the schedule and the kind of the diffusion.
+``dx / d rho = eps(z, t)``, for every schedule and SDE.
 """
 
 # Authors: The skerdiff developers
@@ -20,7 +20,7 @@ SOLVERS = ("ancestral", *FLOW_SOLVERS)
 def probability_flow(
     denoiser, sde: DiffusionSDE, z: Tensor, times: Tensor, solver: str
 ) -> Tensor:
-    """Carry trajectories along the probability flow.
+    """Move trajectories along the probability flow.
 
     Parameters
     ----------
@@ -33,10 +33,10 @@ def probability_flow(
     times : Tensor of shape (n_steps + 1,)
         Diffusion times, falling (towards data) or rising (towards noise).
     solver : {"ddim", "dpm2", "heun"}
-        ``"ddim"`` is of first order, with one evaluation of the denoiser a step (Song,
-        Meng and Ermon, 2021; their inversion where times rise); ``"dpm2"`` (Lu et al.,
-        2022, midpoint in log SNR) and ``"heun"`` (Karras et al., 2022) are of second
-        order, with two.
+        ``"ddim"`` (Song, Meng and Ermon, 2021; with rising times, their inversion) is
+        of first order, with one evaluation of the denoiser per step. ``"dpm2"`` (Lu et
+        al., 2022, midpoint in log SNR) and ``"heun"`` (Karras et al., 2022) are of
+        second order, with two evaluations per step.
 
     Returns
     -------
@@ -111,7 +111,7 @@ def ancestral(denoiser, sde: DiffusionSDE, z: Tensor, times: Tensor, draw) -> Te
 
 @torch.no_grad()
 def remove_noise(denoiser, sde: DiffusionSDE, z: Tensor, t: float) -> Tensor:
-    """Clean trajectories that the denoiser expects given z at diffusion time t."""
+    """Expected clean trajectories, given trajectories z at diffusion time t."""
     time = torch.tensor(t, dtype=z.dtype)
     alpha, sigma = sde.marginal(time)
     return (z - sigma * denoiser(z, time.expand(len(z)))) / alpha

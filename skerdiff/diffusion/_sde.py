@@ -1,8 +1,8 @@
 """Diffusions in continuous diffusion time.
 
 ``z_t = alpha(t) z_0 + sigma(t) eps`` for t in [0, 1]. Everything follows from the
-noise-to-signal ratio ``rho = sigma / alpha``, which grows with t, and from the kind of
-the diffusion, which says what alpha is at a given rho.
+noise-to-signal ratio ``rho = sigma / alpha``, which grows with t, and from what the SDE
+preserves, which determines alpha at a given rho.
 """
 
 # Authors: The skerdiff developers
@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-T_MIN = 1e-3  # diffusion times below are never used: sigma would be numerically 0
+T_MIN = 1e-3  # the smallest diffusion time in use: below, sigma is numerically zero
 SCHEDULES = ("linear", "cosine", "quadratic")
 SDES = ("vp", "sub-vp")
 _RATE_MIN, _RATE_MAX = 0.1, 20.0  # Song et al., 2021, appendix C
-# with this end, the quadratic rate has the integral over [0, 1] of the linear one
+# makes the integral of the quadratic rate over [0, 1] that of the linear rate
 _RATE_MAX_QUADRATIC = 28.366
 _COS_LO, _COS_HI = 1e-3, 1e-2  # angles cut off at the ends of the cosine schedule
 _COS_SPAN = 0.5 * math.pi - _COS_LO - _COS_HI
@@ -33,8 +33,8 @@ class DiffusionSDE:
     The schedule is the rate beta(t) of the variance-preserving SDE: ``"linear"`` in t,
     ``"quadratic"`` with a square root linear in t, or ``"cosine"``, which makes
     ``arctan(sigma / alpha)`` linear in t (Nichol and Dhariwal, 2021). `noise_scale`
-    multiplies ``sigma / alpha`` at every t whatever the kind and schedule: the
-    signal-to-noise ratio is that of the schedule over ``noise_scale**2``.
+    multiplies ``sigma / alpha`` at every t, for every kind and schedule: the
+    signal-to-noise ratio is that of the schedule divided by ``noise_scale**2``.
     """
 
     schedule: str = "linear"
@@ -106,7 +106,7 @@ class DiffusionSDE:
         if self.schedule == "quadratic":
             low, high = math.sqrt(_RATE_MIN), math.sqrt(_RATE_MAX_QUADRATIC)
             return ((low + (high - low) * t) ** 3 - low**3) / (3.0 * (high - low))
-        # log1p keeps the small angles exact
+        # log1p is accurate at small angles, where the argument is near zero
         return -torch.log1p(-(torch.sin(_COS_LO + _COS_SPAN * t) ** 2))
 
 

@@ -64,7 +64,7 @@ def geometric_readin(
     trust=np.square,
     n_modes=N_MODES,
 ):
-    """Read-in of a session whose alignment to the source is known.
+    """Read-in of a session from its alignment to the source.
 
     Parameters
     ----------

@@ -37,7 +37,7 @@ def is_ambiguous(report):
     Parameters
     ----------
     report : mapping
-        Of a session. Without a search there is no confidence, and no ambiguity known.
+        Of a session. Without a search there is no confidence, and nothing to tell.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """Geometry warm start: which trial resembles which, up to a similarity map.
 
-The neural state of a session is known up to the unknown sampling of neurons. What two
-days share is the geometry of their trials in a low-dimensional space, once the noise of
+Each day the electrodes sample other neurons of the same population. What two days
+share is the geometry of their trials in a low-dimensional space, once the noise of
 single trials is out of the way. The search below alternates a similarity map (rotation,
 scale and shift; nothing more flexible) with an optimal-transport assignment of trials,
 from many random starts, first between a few landmarks of each session, then between
@@ -266,8 +266,8 @@ def distinct_alignments(candidates, B, distinct=0.75):
 def margin(alignments):
     """Relative excess residual of the runner-up, ``residual_2 / residual_1 - 1``.
 
-    Near zero the choice between two different alignments is open; below zero it is a
-    known one that was followed although another fits better. Infinite if there is no
+    Near zero the choice between two different alignments is open. Below zero a given
+    start was followed although another fits better. Infinite if there is no
     runner-up, zero if nothing fits at all. The handicap of `find_candidates` counts.
     """
     if np.isinf(alignments[0].residual):

@@ -11,11 +11,11 @@ from ._base import TargetSplitter
 class TransductiveSplit(TargetSplitter):
     """Adapt to the very trials that are scored. Not an estimate for new trials.
 
-    The training part holds the source alone. The target session is not known then, and
-    `predict` or `transform` aligns it on the fly among the trials of the test part,
-    with a `NewSessionWarning` for each. No label is read, and training and test trials
-    do not overlap; but the trials that are scored are those that the alignment was
-    found with. A result got this way must be called transductive wherever it stands:
+    The training part holds the source alone, so that `predict` and `transform` align
+    the target session on the fly among the trials of the test part, with a
+    `NewSessionWarning` each time. No label is read, and training and test trials do not
+    overlap; but the trials that are scored are those that the alignment was found with.
+    A result got this way must be called transductive wherever it stands:
     it is what a day's recording gives when it is decoded as a whole, afterwards.
 
     See Also

@@ -18,7 +18,7 @@ def resolve_device(device) -> torch.device:
         resolved = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise ValueError(
-            f"device={device!r} is not known to torch. Use 'auto', 'cpu', 'cuda' or a "
+            f"device={device!r} is no device of torch. Use 'auto', 'cpu', 'cuda' or a "
             "torch.device."
         ) from error
     if resolved.type == "cuda" and not torch.cuda.is_available():
