@@ -23,10 +23,10 @@ from skerdiff.metrics import behaviour_r2_score
 
 try:
     data = load_motor_cortex("mihi", random_state=0, download_if_missing=False)
-    behaviour = "hand position"
+    behaviour = "position"
 except OSError:
     data = make_reaching_sessions(random_state=0)
-    behaviour = "hand velocity"
+    behaviour = "velocity"
 
 day0, day1 = (data.trials.session == name for name in ("day0", "day1"))
 X_day0, y_day0 = data.trials["day0"], data.y[day0]
@@ -60,7 +60,7 @@ for name, aligner in {
 # Each line is one held-out trial, and its colour the direction of the reach. The decoded
 # panels show the true trials in grey. R2 is that of one seed; the table of the README has
 # five. The file in the repository, ``doc/_static/before_after.png``, is this figure of the
-# recording, saved with ``fig.savefig("before_after.png", dpi=110)``.
+# recording, saved with ``fig.savefig("before_after.png", dpi=100)``.
 
 colours = plt.get_cmap("hsv")
 panels = {f"true {behaviour}": y_later, **decoded}
@@ -76,10 +76,10 @@ for ax, (name, paths) in zip(axes, panels.items(), strict=True):
         ax.plot(*path[-1], "o", color=colour, ms=6)
     if name in decoded:
         r2 = f"{behaviour_r2_score(y_later, paths):.2f}".replace("-", "\N{MINUS SIGN}")
-        ax.set_xlabel(f"R² = {r2}", fontsize=22)
+        ax.set_xlabel(f"R² = {r2}", fontsize=26)
     else:
-        ax.set_xlabel("day 1, held-out trials", fontsize=22)
-    ax.set_title(name, fontsize=22)
+        ax.set_xlabel("day 1, held out", fontsize=26)
+    ax.set_title(name, fontsize=26)
     ax.set(xticks=[], yticks=[], aspect="equal")
     ax.spines[:].set_visible(False)
 limit = 1.05 * abs(y_later).max()
