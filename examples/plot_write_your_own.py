@@ -101,7 +101,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 from torch import nn
 
-from skerdiff.latent import LatentModel
+from skerdiff.latent import LatentModel, check_latent_model
 from skerdiff.preprocessing import smooth
 
 
@@ -141,8 +141,9 @@ def within(X, lengths):
 
 # %%
 # ``torch_encoder`` is what comes after the read-in, as a torch module; only gradient methods
-# need it.
+# need it. :func:`~skerdiff.latent.check_latent_model` checks that the model keeps to the contract.
 
+check_latent_model(PrincipalComponents(n_components=3))
 model = PrincipalComponents()
 print(f"geometry alone    R2 {held_out_r2(GeometryAligner(model, random_state=0)):.3f}")
 mine = TrajectoryMomentsAligner(model, random_state=0)

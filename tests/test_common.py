@@ -37,6 +37,7 @@ from skerdiff.alignment import (
     SASAAligner,
     SinkhornAligner,
 )
+from skerdiff.latent import LinearLatentModel
 from skerdiff.preprocessing import GaussianSmoother, SquareRoot
 from skerdiff.utils import all_estimators
 
@@ -49,6 +50,7 @@ ESTIMATORS = [
     GaussianSmoother(),
     PerBinRegressor(),
     VAE,
+    LinearLatentModel(),
     PRIOR,
     IdentityAligner(VAE),
     NeuronMomentsAligner(VAE),
