@@ -44,10 +44,10 @@ print(f"RMSE {behaviour_rmse(velocity_later, predicted):.3f} m/s")
 # %%
 # Can it be trusted?
 # ------------------
-# The report says how the search went. The margin is how much better the best alignment fits
-# than the next one of a different kind. The variance explained says how much the source
-# reaches that were found again differ from each other. Both give the confidence; below 1 the
-# aligner warns.
+# The report says how the search went. The margin is how much better the best alignment
+# fits than the next one of a different kind. The variance explained says how much the
+# source reaches that were found again differ from each other. Both give the confidence;
+# below 1 the aligner warns.
 
 report = pipe[0].alignment_report_["target"]
 for name in (

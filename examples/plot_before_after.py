@@ -9,9 +9,9 @@ that was trained on day 0, without adaptation and after ``adapt``.
 # %%
 # Two days
 # --------
-# Monkey Mihi reached in eight directions on two days. The neurons of the two days are not
-# matched. Where the recording is not at hand, two simulated days take its place. The last
-# fifth of day 1 is held out for the score.
+# Monkey Mihi reached in eight directions on two days. The neurons of the two days are
+# not matched. Where the recording is not at hand, two simulated days take its place.
+# The last fifth of day 1 is held out for the score.
 
 import matplotlib.pyplot as plt
 from sklearn.linear_model import Ridge
@@ -40,8 +40,8 @@ print(data.trials)
 # Decode day 1
 # ------------
 # Both pipelines learn the same latent model and the same decoder on day 0. Without
-# adaptation, the columns of day 1 are read as if they were those of day 0. ``adapt`` reads
-# the activity of day 1 and no labels.
+# adaptation, the columns of day 1 are read as if they were those of day 0. ``adapt``
+# reads the activity of day 1 and no labels.
 
 decoded = {}
 for name, aligner in {
@@ -57,10 +57,10 @@ for name, aligner in {
 # %%
 # The picture
 # -----------
-# Each line is one held-out trial, and its colour the direction of the reach. The decoded
-# panels show the true trials in grey. R2 is that of one seed; the table of the README has
-# five. The file in the repository, ``doc/_static/before_after.png``, is this figure of the
-# recording, saved with ``fig.savefig("before_after.png", dpi=100)``.
+# Each line is one held-out trial, and its colour the direction of the reach. The
+# decoded panels show the true trials in grey. R2 is that of one seed; the table of the
+# README has five. The file in the repository, ``doc/_static/before_after.png``, is this
+# figure of the recording, saved with ``fig.savefig("before_after.png", dpi=100)``.
 
 colours = plt.get_cmap("hsv")
 panels = {f"true {behaviour}": y_later, **decoded}

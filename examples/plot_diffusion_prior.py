@@ -2,9 +2,10 @@
 A diffusion model of latent trajectories
 ========================================
 
-:class:`skerdiff.DiffusionPrior` is a density model of whole trajectories. It gives
-samples, log-likelihoods, and the noise that a trajectory came from. Here it learns the
-latents of one recording day, and is tested on trials of that day that it has not seen.
+:class:`skerdiff.diffusion.DiffusionPrior` is a density model of whole trajectories. It
+gives samples, log-likelihoods, and the noise that a trajectory came from. Here it
+learns the latents of one recording day, and is tested on trials of that day that it has
+not seen.
 """
 
 # %%
@@ -67,10 +68,10 @@ figure = plot_trajectories(
 )
 
 # %%
-# How similar are they? The same figures for the training trials say how much two sets of
-# real trials differ. An AUC of one half means that a classifier cannot tell samples from
-# held-out trials. A nearest-neighbour ratio of one means that samples are not copies of
-# training trials.
+# How similar are they? The same figures for the training trials say how much two sets
+# of real trials differ. An AUC of one half means that a classifier cannot tell samples
+# from held-out trials. A nearest-neighbour ratio of one means that samples are not
+# copies of training trials.
 
 for name, other in {"training trials": Z_train, "samples": samples}.items():
     print(

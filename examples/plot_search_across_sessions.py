@@ -10,9 +10,9 @@ Source and target have different numbers of neurons, so no single array can hold
 # Score an aligner on held-out target trials
 # ------------------------------------------
 # The two Mihi days, where the recording is at hand, else two simulated days.
-# :class:`~skerdiff.model_selection.TargetKFold` puts all source trials into the training
-# part and holds out target trials, here with every direction in each fold. Behaviour
-# of the target is used for the score only: ``fit`` never reads it.
+# :class:`~skerdiff.model_selection.TargetKFold` puts all source trials into the
+# training part and holds out target trials, here with every direction in each fold.
+# Behaviour of the target is used for the score only: ``fit`` never reads it.
 
 import tempfile
 from time import perf_counter
@@ -51,9 +51,9 @@ print(scores.round(3))
 # %%
 # Search over methods, without labels
 # -----------------------------------
-# One aligner can replace another. R2 is reported, but the choice is made by a score that
-# reads no behaviour of the target: ``refit`` names it. With ``memory`` all methods and
-# folds share one source model, which would otherwise be trained for each of them.
+# One aligner can replace another. R2 is reported, but the choice is made by a score
+# that reads no behaviour of the target: ``refit`` names it. With ``memory`` all methods
+# and folds share one source model, which would otherwise be trained for each of them.
 
 folder = tempfile.TemporaryDirectory()
 shared = {"memory": folder.name, "random_state": 0}

@@ -2,19 +2,20 @@
 Write your own method or latent model
 =====================================
 
-A method needs an objective and a class of a few lines; a latent model needs three methods.
-Both then work in every pipeline and search.
+A method needs an objective and a class of a few lines; a latent model needs three
+methods. Both then work in every pipeline and search.
 """
 
 # %%
 # Write your own method
 # ---------------------
-# A method that makes gradient steps is an :class:`~skerdiff.alignment.Objective`, what to
-# minimise, and an aligner that makes it. The loop, the start, the steps that are accepted
-# and the report are those of :class:`~skerdiff.alignment.GradientAligner`. This method
-# moves the target's mean trajectory, and its spread over trials in each bin, to the source's.
-# Latents come as torch tensors of shape (n_trials, n_bins, n_components), standardised by
-# the source's mean and standard deviation. No target trial belongs to a source trial.
+# A method that makes gradient steps is an :class:`~skerdiff.alignment.Objective`, what
+# to minimise, and an aligner that makes it. The loop, the start, the steps that are
+# accepted and the report are those of :class:`~skerdiff.alignment.GradientAligner`.
+# This method moves the target's mean trajectory, and its spread over trials in each
+# bin, to the source's. Latents come as torch tensors of shape (n_trials, n_bins,
+# n_components), standardised by the source's mean and standard deviation. No target
+# trial belongs to a source trial.
 
 from numbers import Real
 
@@ -54,15 +55,15 @@ class TrajectoryMomentsAligner(GradientAligner):
 
 
 # %%
-# ``@aligner`` writes the constructor from the parameters declared here and in the bases, and
-# puts the inherited ones in place of the line ``inherited``. :func:`~skerdiff.alignment.parameter`
-# takes the default and what the parameter may be, as in scikit-learn's
-# ``_parameter_constraints``. The module ``skerdiff.alignment.divergences`` has divergences to
-# build on. Networks of an objective are its submodules and are trained with the read-in;
-# adversaries are named in ``adversaries``, and need
-# :class:`~skerdiff.alignment.AdversarialAligner`. A method without gradient steps derives from
-# :class:`~skerdiff.alignment.StartingAligner` and writes ``_align``;
-# ``skerdiff/alignment/_coral.py`` is a short one.
+# ``@aligner`` writes the constructor from the parameters declared here and in the
+# bases, and puts the inherited ones in place of the line ``inherited``.
+# :func:`~skerdiff.alignment.parameter` takes the default and what the parameter may be,
+# as in scikit-learn's ``_parameter_constraints``. The module
+# ``skerdiff.alignment.divergences`` has divergences to build on. Networks of an
+# objective are its submodules and are trained with the read-in; adversaries are named
+# in ``adversaries``, and need :class:`~skerdiff.alignment.AdversarialAligner`. A method
+# without gradient steps derives from :class:`~skerdiff.alignment.StartingAligner` and
+# writes ``_align``; ``skerdiff/alignment/_coral.py`` is a short one.
 
 from sklearn.pipeline import make_pipeline
 
@@ -91,11 +92,11 @@ print(f"steps accepted    {mine.alignment_report_['target'].n_steps}")
 # %%
 # Write your own latent model
 # ---------------------------
-# :class:`skerdiff.latent.LatentModel` lists what aligners call of a model. Only the read-in, a
-# linear map, knows the neurons of a session: ``features`` comes before it and acts on each
-# neuron by itself; ``encode`` includes it and what comes after. This model is a principal
-# component analysis of smoothed square roots of counts. Its latents are the activations of the
-# read-in, so nothing comes after it.
+# :class:`skerdiff.latent.LatentModel` lists what aligners call of a model. Only the
+# read-in, a linear map, knows the neurons of a session: ``features`` comes before it
+# and acts on each neuron by itself; ``encode`` includes it and what comes after. This
+# model is a principal component analysis of smoothed square roots of counts. Its
+# latents are the activations of the read-in, so nothing comes after it.
 
 import numpy as np
 from sklearn.decomposition import PCA
@@ -134,14 +135,15 @@ class PrincipalComponents(LatentModel):
 
 
 def within(X, lengths):
-    """Which bins (n_trials, n_bins) belong to trials, and are not padding behind them."""
+    """Which bins (n_trials, n_bins) are not padding behind trials."""
     lengths = np.full(len(X), X.shape[1]) if lengths is None else lengths
     return np.arange(X.shape[1]) < np.asarray(lengths)[:, None]
 
 
 # %%
-# ``torch_encoder`` is what comes after the read-in, as a torch module; only gradient methods
-# need it. :func:`~skerdiff.latent.check_latent_model` checks that the model keeps to the contract.
+# ``torch_encoder`` is what comes after the read-in, as a torch module; only gradient
+# methods need it. :func:`~skerdiff.latent.check_latent_model` checks that the model
+# keeps to the contract.
 
 check_latent_model(PrincipalComponents(n_components=3))
 model = PrincipalComponents()
