@@ -58,9 +58,10 @@ for name, aligner in {
 # The picture
 # -----------
 # Each line is one held-out trial, and its colour the direction of the reach. The
-# decoded panels show the true trials in grey. R2 is that of one seed; the table of the
-# README has five. The file in the repository, ``doc/_static/before_after.png``, is this
-# figure of the recording, saved with ``fig.savefig("before_after.png", dpi=100)``.
+# decoded panels show the true trials in grey. Of the recording this is seed 0 of the
+# README's table, the worst of five both without adaptation and after it. The file
+# ``doc/_static/before_after.png`` is this figure of the recording, saved with
+# ``fig.savefig("before_after.png", dpi=100)``.
 
 colours = plt.get_cmap("hsv")
 panels = {f"true {behaviour}": y_later, **decoded}
