@@ -1,7 +1,7 @@
 """What goes into the gradient loop, and what becomes of its result.
 
-The loop itself is tested in ``test_loop.py``; here it is replaced by one that notes what
-it is given and says what was accepted.
+The loop itself is tested in ``test_loop.py``; here it is replaced by one that notes
+what it is given and says what was accepted.
 """
 
 from copy import deepcopy
@@ -12,8 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from skerdiff.alignment import GradientAligner, Objective, aligner, parameter
-from skerdiff.alignment import _gradient
+from skerdiff.alignment import GradientAligner, Objective, _gradient, aligner, parameter
 from skerdiff.datasets import make_reaching_sessions
 from skerdiff.geometry import relative_distances
 from skerdiff.latent import LinearLatentModel
@@ -70,7 +69,7 @@ def make(days, **params):
 
 @pytest.fixture
 def loop(monkeypatch):
-    """Note what the loop is given; move the read-in and say that step 3 was accepted."""
+    """Note what the loop is given, move the read-in, and say what is accepted."""
     notes = SimpleNamespace(accepted=3, calls=0)
 
     def replaced(
@@ -159,7 +158,7 @@ def test_the_report_is_that_of_the_loop(days, loop):
     assert list(adapted.steps_per_second_) == ["day1"]
     adapted.set_params(max_steps=0).adapt(days[2], session="day2")
     assert adapted.loss_curve_["day2"] == []
-    assert adapted.steps_per_second_["day2"] is None
+    assert adapted.steps_per_second_["day2"] == 0.0
 
 
 def test_the_speed_is_steps_over_seconds(days, loop, monkeypatch):
@@ -240,7 +239,7 @@ def test_the_loop_runs_on_two_threads_at_most(days, loop):
     torch.set_num_threads(3)
     try:
         make(days).adapt(days[2])
-        assert loop.threads == 2
+        assert loop.threads <= 2
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
@@ -249,7 +248,7 @@ def test_the_loop_runs_on_two_threads_at_most(days, loop):
 @pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning")
 def test_no_steps_are_made_from_an_ambiguous_geometry(days, loop, monkeypatch):
     for ambiguous in (True, False):
-        monkeypatch.setattr(_gradient, "is_ambiguous", lambda report: ambiguous)
+        monkeypatch.setattr(_gradient, "is_ambiguous", lambda _, is_it=ambiguous: is_it)
         adapted = make(days, init="geometry").adapt(days[2])
         assert loop.calls == (0 if ambiguous else 1)
         assert adapted.alignment_report_["target"].init == "geometry"
@@ -269,8 +268,8 @@ def test_parameters_of_the_method_are_counted(days):
 def test_dims_without_variance_are_left_as_they_are(days, loop, monkeypatch):
     encode = LinearLatentModel.encode
 
-    def constant(self, features, readin=None):
-        Z = encode(self, features, readin)
+    def constant(self, *args, **kwargs):
+        Z = encode(self, *args, **kwargs)
         Z[..., 2] = 5.0
         return Z
 

@@ -65,6 +65,52 @@ class UndecoratedAligner(PullAligner):
     """The same by another name."""
 
 
+@aligner
+class Short(MMDAligner):
+    """Few steps.
+
+    Parameters
+    ----------
+    inherited : positional
+        See `_parameters`.
+    inherited : parameters
+        See `_parameters`.
+    """
+
+    max_steps: int = parameter(
+        7,
+        [Interval(numbers.Integral, 1, 9, closed="both")],
+        """int, default=7
+        Few.
+        """,
+    )
+
+
+@aligner
+class Own(GradientAligner):
+    """With words of its own for something inherited.
+
+    Parameters
+    ----------
+    inherited : positional
+        See `_parameters`.
+    patience : int, default=10
+        In other words.
+    inherited : parameters
+        See `_parameters`.
+
+    Attributes
+    ----------
+    inherited : attributes
+        See `_parameters`.
+    """
+
+
+@aligner
+class Silent(PullAligner):
+    power: float = parameter(0.5, [numbers.Real])
+
+
 # what a class adds stands before what it inherits, but for what may go without a name
 NAMES = ["latent_model", "strength"]
 NAMES += ["learning_rate", "batch_size", "max_steps", "check_every", "patience"]
@@ -243,26 +289,6 @@ def test_a_subclass_that_is_not_decorated_inherits_everything(sessions):
 
 
 def test_a_parameter_can_be_declared_anew():
-    @aligner
-    class Short(MMDAligner):
-        """Few steps.
-
-        Parameters
-        ----------
-        inherited : positional
-            See `_parameters`.
-        inherited : parameters
-            See `_parameters`.
-        """
-
-        max_steps: int = parameter(
-            7,
-            [Interval(numbers.Integral, 1, 9, closed="both")],
-            """int, default=7
-            Few.
-            """,
-        )
-
     assert Short().max_steps == 7 and MMDAligner().max_steps == 100
     assert Short._parameter_constraints["max_steps"][0].right == 9
     assert MMDAligner._parameter_constraints["max_steps"][0].right is None
@@ -277,25 +303,6 @@ def test_a_parameter_can_be_declared_anew():
 
 
 def test_what_the_docstring_says_itself_is_not_said_twice():
-    @aligner
-    class Own(GradientAligner):
-        """With words of its own for something inherited.
-
-        Parameters
-        ----------
-        inherited : positional
-            See `_parameters`.
-        patience : int, default=10
-            In other words.
-        inherited : parameters
-            See `_parameters`.
-
-        Attributes
-        ----------
-        inherited : attributes
-            See `_parameters`.
-        """
-
     parameters = documented(Own)[0]
     assert sorted(parameters) == sorted(set(NAMES) - {"strength"})
     assert parameters[:2] == ["latent_model", "patience"]
@@ -305,10 +312,6 @@ def test_what_the_docstring_says_itself_is_not_said_twice():
 
 
 def test_a_docstring_is_not_needed():
-    @aligner
-    class Silent(PullAligner):
-        power: float = parameter(0.5, [numbers.Real])
-
     assert Silent(power=1.0).get_params()["power"] == 1.0
     assert set(Silent._parameter_constraints) == {*NAMES, "power"}
 

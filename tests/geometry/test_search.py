@@ -359,6 +359,24 @@ def test_a_guess_and_a_start_are_cut_like_the_trials(reaches):
     for given in ({"guess": reaches[order]}, {"start": reaches[order]}):
         found = find_candidates(reaches, B, n_starts=1, max_trials=30, **given)
         assert np.mean(nearest(reaches, found[0], B) == order) == 1.0
+        assert found[0].nested == "target"
+
+
+def test_a_guess_is_compared_by_as_many_modes_as_the_trials(reaches, monkeypatch):
+    seen = []
+    monkeypatch.setattr(_search, "_search", lambda *args: [])
+    monkeypatch.setattr(_search, "_refine_all", lambda A, B, Z: seen.append(Z) or [])
+    find_candidates(reaches, reaches, n_modes=3, guess=reaches)
+    np.testing.assert_array_equal(seen[0], denoise_trials(reaches, 3))
+
+
+def test_trials_carry_their_equal_share_by_default():
+    rng = np.random.default_rng(0)
+    A, B = rng.standard_normal((8, 4, 2)), rng.standard_normal((8, 4, 2))
+    found, same, other = (
+        refine(A, B, np.full((8, 8), 1 / 64), *share) for share in ((), (1.0,), (2.0,))
+    )
+    assert found[1] == same[1] != other[1]
 
 
 def test_another_seed_starts_elsewhere():
