@@ -76,6 +76,7 @@ def test_reasons_name_only_what_is_below_its_threshold():
     # margin and variance at their thresholds, and ambiguous by the other
     thin = {"margin": 0.0299, "variance_explained": 0.3, "confidence": 0.9}
     assert len(ambiguity_reasons(thin)) == 1
+    assert "a different one fits nearly as well" in ambiguity_reasons(thin)[0]
     assert "margin 0.0299, below 0.03" in ambiguity_reasons(thin)[0]
     little = {"margin": 0.03, "variance_explained": 0.2999, "confidence": 0.9}
     assert len(ambiguity_reasons(little)) == 1

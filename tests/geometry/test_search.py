@@ -253,6 +253,17 @@ def test_alignments_differ_from_three_quarters_of_the_spread_on(share, distinct)
     assert distinct_alignments([here, there], B, 2.0) == [here]
 
 
+def test_alignments_differ_by_the_spread_of_the_best():
+    # the second is larger, and nearer than three quarters of its own spread
+    B = np.random.default_rng(0).standard_normal((20, 5, 2))
+    best, large = (
+        Candidate(SimilarityMap(scale, np.eye(2), np.zeros(2)), 0.1, "target")
+        for scale in (1.0, 2.0)
+    )
+    assert distinct_alignments([best, large], B) == [best, large]
+    assert distinct_alignments([large, best], B) == [large]
+
+
 def test_one_round_is_the_map_of_the_coupling_given():
     rng = np.random.default_rng(0)
     A, B = rng.standard_normal((6, 4, 2)), rng.standard_normal((5, 4, 2))
@@ -362,12 +373,19 @@ def test_a_guess_and_a_start_are_cut_like_the_trials(reaches):
         assert found[0].nested == "target"
 
 
-def test_a_guess_is_compared_by_as_many_modes_as_the_trials(reaches, monkeypatch):
+def test_a_guess_and_a_start_are_compared_by_as_many_modes_as_the_trials(
+    reaches, monkeypatch
+):
     seen = []
     monkeypatch.setattr(_search, "_search", lambda *args: [])
-    monkeypatch.setattr(_search, "_refine_all", lambda A, B, Z: seen.append(Z) or [])
-    find_candidates(reaches, reaches, n_modes=3, guess=reaches)
-    np.testing.assert_array_equal(seen[0], denoise_trials(reaches, 3))
+    same = SimilarityMap(1.0, np.eye(reaches.shape[2]), np.zeros(reaches.shape[2]))
+    found = [Candidate(same, 1.0, "target")]
+    monkeypatch.setattr(_search, "_refine_all", lambda A, B, Z: seen.append(Z) or found)
+    for given in ({"guess": reaches}, {"start": reaches, "guess": reaches}):
+        find_candidates(reaches, reaches, n_modes=3, **given)
+    assert len(seen) == 3
+    for places in seen:
+        np.testing.assert_array_equal(places, denoise_trials(reaches, 3))
 
 
 def test_trials_carry_their_equal_share_by_default():
