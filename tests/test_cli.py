@@ -22,7 +22,11 @@ print(json.dumps(sorted(sys.modules)))
 # as if the extra had not been installed
 WITHOUT = """
 import sys
-sys.modules["pandas"] = sys.modules["pydantic"] = None
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("pandas", "pydantic"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Missing())
 from skerdiff.cli import main
 sys.exit(main(sys.argv[1:]))
 """
