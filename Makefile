@@ -88,7 +88,7 @@ lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
-	find skerdiff -name '*.py' -exec $(BIN)/numpydoc lint --ignore $(SECTIONS) -- {} +
+	find skerdiff benchmarks -name '*.py' -exec $(BIN)/numpydoc lint --ignore $(SECTIONS) -- {} +
 
 format: $(DEV)
 	$(BIN)/ruff check --fix .
@@ -106,7 +106,7 @@ examples: $(DEV) $(filter doc,$(MAKECMDGOALS))
 	export OMP_NUM_THREADS=1; $(SPHINX) -D plot_gallery=1 doc doc/_build/html
 
 speed: $(DEV)
-	$(BIN)/python -m skerdiff.benchmark.speed
+	$(BIN)/python -m benchmarks speed
 
 clean:
 	rm -rf .venv build *.egg-info doc/_build doc/generated doc/auto_examples doc/benchmark_tables \

@@ -1,11 +1,15 @@
 """Configuration of the documentation. Built by `make doc` and `make examples`."""
 
 import inspect
+import sys
 import tomllib
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
-from skerdiff.benchmark import label_free, write_report
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for benchmarks, not installed
+from benchmarks import label_free
+from benchmarks.catalogue import CATALOGUE
+from skerdiff.benchmark import write_report
 
 project = "skerdiff"
 author = "The skerdiff developers"
@@ -26,7 +30,7 @@ extlinks = {
     "arxiv": ("https://arxiv.org/abs/%s", "arXiv:%s"),
 }
 # No intersphinx: the build needs no network.
-exclude_patterns = ["_build", "_templates", "benchmark_tables", "results"]
+exclude_patterns = ["_build", "_templates", "benchmark_tables"]
 templates_path = ["_templates"]
 default_role = "literal"  # `name` in a docstring, as in scikit-learn
 
@@ -78,10 +82,12 @@ def skip_members_of_scikit_learn(app, what, name, obj, skip, options):
 def write_benchmark_tables(app):
     """Draw the tables and figures of results, which pages include."""
     here = Path(__file__).parent
-    write_report(sorted(here.glob("results/*.jsonl")), here / "benchmark_tables")
-    runs = label_free.read_runs(here.parent / "examples" / "label_free_runs.csv")
+    results = here.parent / "benchmarks" / "results"
+    tables = here / "benchmark_tables"
+    write_report(sorted(results.glob("*.jsonl")), tables, catalogue=CATALOGUE)
+    runs = label_free.read_runs(results / "label_free_runs.csv")
     table = label_free.table(runs).rst()
-    (here / "benchmark_tables" / "label-free.rst").write_text(table, encoding="utf-8")
+    (tables / "label-free.rst").write_text(table, encoding="utf-8")
 
 
 def setup(app):

@@ -1,47 +1,47 @@
-"""The command ``skerdiff``."""
+"""The command ``skerdiff``. What a command needs is imported when it runs."""
 
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
 import argparse
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
-from sklearn.base import clone
-
-from . import __version__
-from .benchmark import METHODS, PAIRS, cross_day, load_pair, table
+from .benchmark import PAIRS
 from .benchmark._cli import add_commands, run_command
+
+METHODS = ("no adaptation", "geometry only", "ERDiff", "oracle")
 
 
 def _demo(args):
-    names = ("no adaptation", "geometry only", "ERDiff", "oracle")
+    from sklearn.base import clone
+
+    from . import benchmark
+
+    methods = {name: benchmark.METHODS[name] for name in METHODS}
+    for name, aligner in methods.items():
+        if aligner is not None:
+            methods[name] = clone(aligner).set_params(verbose=sys.stderr.isatty())
     print(f"Loading {args.data} sessions ...", flush=True)
-    data = load_pair(args.data, args.seed, args.behaviour)
+    data = benchmark.load_pair(args.data, args.seed, args.behaviour)
     source = data.trials.source
     (target,) = [name for name in data.trials.names if name != source]
     print(f"{data.trials!r}")
     print(f"Source {source}, target {target}; 80 % of the target trials, without")
     print("labels, to adapt on; scored on the others.")
-    rows, latents = cross_day(
+    rows, latents = benchmark.cross_day(
         data,
         args.seed,
-        {
-            name: METHODS[name] if METHODS[name] is None else _verbose(METHODS[name])
-            for name in names
-        },
+        methods,
         report=lambda name: print(f"Running: {name} ...", flush=True),
     )
-    print(f"\nDecoding on held-out target trials\n{table(rows)}\n")
+    print(f"\nDecoding on held-out target trials\n{benchmark.table(rows)}\n")
     if any(row["ambiguous"] for row in rows):
         print("The alignment was ambiguous: do not trust it without a check.\n")
     if args.output.lower() != "none":
         _picture(args, data, source, target, latents)
     return 0
-
-
-def _verbose(aligner):
-    return clone(aligner).set_params(verbose=sys.stderr.isatty())
 
 
 def _picture(args, data, source, target, latents):
@@ -77,7 +77,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(
         prog="skerdiff", description="Decoders that keep working across days."
     )
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--version", action="version", version=version("skerdiff"))
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser(
         "demo", help="fit on a source day, align a target day without labels, decode"

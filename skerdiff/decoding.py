@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .base import TrialEstimator, _ndim, as_array
 from .metrics import behaviour_r2_score
+from .trials import Trials
 from .utils._sklearn import HasMethods, Interval
 
 __all__ = ["PerBinRegressor"]
@@ -99,7 +100,7 @@ class PerBinRegressor(MetaEstimatorMixin, RegressorMixin, TrialEstimator):
             raise ValueError(
                 "PerBinRegressor requires y to be passed, but the target y is None."
             )
-        used = np.ones(len(X), dtype=bool) if not isinstance(X, Trials) else X.is_source
+        used = X.is_source if isinstance(X, Trials) else np.ones(len(X), dtype=bool)
         y = as_array(y, "y")
         self._single = y.ndim == (1 if form.is_rows else 2)
         flat = self._check_y(y, X, form, used)

@@ -5,6 +5,7 @@
 
 __all__ = [
     "AmbiguousAlignmentWarning",
+    "BenchmarkError",
     "ConfigurationError",
     "NewSessionWarning",
 ]
@@ -24,3 +25,10 @@ class AmbiguousAlignmentWarning(UserWarning):
 
 class ConfigurationError(ValueError):
     """A benchmark's configuration holds something that it cannot run."""
+
+
+class BenchmarkError(RuntimeError):
+    """A benchmark cannot go on, or its results cannot be read or written.
+
+    What was finished is safe.
+    """

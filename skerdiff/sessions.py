@@ -93,8 +93,6 @@ class SessionReport(Mapping):
         The step that was accepted; 0 for the start.
     loss_curve : list of dict
         Named losses of every gradient step.
-    steps_per_second : float
-        Gradient steps per second.
     """
 
     n_trials: int | None = None
@@ -114,7 +112,6 @@ class SessionReport(Mapping):
     criterion_curve: list | None = field(default=None, repr=False)
     n_steps: int | None = None
     loss_curve: list | None = field(default=None, repr=False)
-    steps_per_second: float | None = None
 
     def __getitem__(self, name):
         if name not in _ENTRIES:
@@ -158,6 +155,8 @@ class SessionReader:
         geometry was searched.
     bin_size : float or None
         Width of a bin in seconds, where it was given.
+    steps_per_second : float
+        Gradient steps per second that were made for it.
     """
 
     latent_model: object
@@ -166,6 +165,7 @@ class SessionReader:
     latent_map: object = None
     geometry: RigidMap | None = None
     bin_size: float | None = None
+    steps_per_second: float = field(default=0.0, repr=False)
 
     @property
     def n_neurons(self):

@@ -28,7 +28,7 @@ def motor_cortex_home():
 
 
 @contextmanager
-def _keep_any_step():
+def _accept_any_step():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_gradient, "is_ambiguous", lambda report: False)
         patch.setattr(_loop, "_clearly_lower", lambda a, b: a.mean() < b.mean())
@@ -36,18 +36,18 @@ def _keep_any_step():
 
 
 @pytest.fixture
-def any_step_is_kept():
-    """Make steps from any start, and keep that of the lowest criterion.
+def any_step_is_accepted():
+    """Make steps from any start, and accept that of the lowest criterion.
 
-    Tests have so few starts of the search that it is mostly in doubt, and so few steps
+    Tests have so few starts of the search that it is mostly ambiguous, and so few steps
     that what they gain is hardly ever beyond chance.
     """
-    with _keep_any_step():
+    with _accept_any_step():
         yield
 
 
 @pytest.fixture(scope="module")
-def any_step_is_kept_in_the_module():
+def any_step_is_accepted_in_the_module():
     """Do the same for all tests of a module, and for its fixtures."""
-    with _keep_any_step():
+    with _accept_any_step():
         yield

@@ -149,6 +149,29 @@ def test_a_right_import_passes(path, source):
     assert wrong_imports(source, Path(path)) == []
 
 
+def imports_of_the_evidence(source):
+    """Lines that import the folder benchmarks, which is not installed."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in [getattr(node, "module", None) or "", *(a.name for a in node.names)]
+        if name.split(".")[0] == "benchmarks" and not getattr(node, "level", 0)
+    ]
+
+
+def test_the_package_does_not_import_the_evidence():
+    for file in package_files():
+        assert not imports_of_the_evidence(file.read_text(encoding="utf-8")), file
+
+
+@pytest.mark.parametrize(
+    "source", ["import benchmarks.pool", "def f():\n    from benchmarks import pool"]
+)
+def test_an_import_of_the_evidence_is_caught(source):
+    assert imports_of_the_evidence(source)
+
+
 # -- one idea per file -----------------------------------------------------------------
 def base_names(cls):
     return [

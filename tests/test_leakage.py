@@ -22,7 +22,7 @@ from skerdiff.model_selection import TargetKFold
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning"),
-    pytest.mark.usefixtures("any_step_is_kept_in_the_module"),
+    pytest.mark.usefixtures("any_step_is_accepted_in_the_module"),
 ]
 
 VAE = SequentialVAE(max_iter=3, n_hidden=4, n_readin=4, n_components=3)

@@ -171,12 +171,11 @@ class GradientAligner(StartingAligner):
                 progress=progress,
                 adversary_learning_rate=self.adversary_learning_rate,
             )
+        speed = len(losses) / (perf_counter() - begin)
         reader = reader.with_report(
-            criterion_curve=curve,
-            n_steps=n_steps,
-            loss_curve=losses,
-            steps_per_second=len(losses) / (perf_counter() - begin),
+            criterion_curve=curve, n_steps=n_steps, loss_curve=losses
         )
+        reader = replace(reader, steps_per_second=speed)
         if n_steps == 0:
             return reader
         moved = tuple(a.detach().cpu().double().numpy() for a in readin.current())
@@ -204,16 +203,15 @@ class GradientAligner(StartingAligner):
     @property
     def loss_curve_(self):
         """Named losses of every gradient step, for each target session."""
-        return {k: r.loss_curve or [] for k, r in self._target_reports().items()}
+        return {k: r.report.loss_curve or [] for k, r in self._targets().items()}
 
     @property
     def steps_per_second_(self):
         """Gradient steps per second, for each target session."""
-        return {k: r.steps_per_second or 0.0 for k, r in self._target_reports().items()}
+        return {k: r.steps_per_second for k, r in self._targets().items()}
 
-    def _target_reports(self):
-        readers = self.sessions_.items()
-        return {k: r.report for k, r in readers if k not in self.sources_}
+    def _targets(self):
+        return {k: r for k, r in self.sessions_.items() if k not in self.sources_}
 
 
 @aligner

@@ -7,65 +7,239 @@ import difflib
 import os
 import tomllib
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from pydantic import ValidationError, create_model  # isort: skip
 
 from ..datasets._motor_cortex import BEHAVIOURS
 from ..exceptions import ConfigurationError
-from ._methods import BASELINES, GROUPS, METHODS, make_aligner
-from ._published_protocol import VARIANTS
-from ._sessions import MODEL, PAIRS, SETTING, SIMULATION, TRIALS, read_pair
+from . import PAIRS
+from ._decoding import CATALOGUE
+from ._methods import make_aligner
+from ._sessions import SETTING, SIMULATION, read_pair
 from ._tables import slug
-from .prior_quality import REAL, models
 
-FOLDER = Path(__file__).with_name("configs")
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What an experiment of a kind may hold."""
-
-    methods: tuple  # where a configuration names none
-    settings: frozenset  # keys
-    any_method: bool = True
-    simulates: bool = False  # its own data
-
-
-_ALL = frozenset(SETTING)
-KINDS = {
-    "decoding": Kind(GROUPS["main"], _ALL),
-    "cost": Kind(GROUPS["all"], _ALL),
-    "published protocol": Kind(tuple(VARIANTS), frozenset(TRIALS), any_method=False),
-    "dynamics": Kind(
-        GROUPS["main"], frozenset({"target_trials", *MODEL}), simulates=True
-    ),
-    "latents": Kind(("no adaptation", "geometry only", "ERDiff"), _ALL),
-    "equal time": Kind(("ERDiff",), frozenset(TRIALS), any_method=False),
-    "criteria": Kind(("criteria",), _ALL - frozenset(MODEL), any_method=False),
-    "constants": Kind(("constants",), _ALL - frozenset(MODEL), any_method=False),
-    "headroom": Kind(("geometry only", "ERDiff"), frozenset(TRIALS), any_method=False),
-    "prior": Kind((REAL, *models(0)), frozenset(), any_method=False),
-}
-BALANCED = {"name": "balanced"}
 MAX_SEED = 2**32 - 1
 RESERVED = ("cells", "index")  # files of a report
-_TOP = {"title", "description", "method", "experiment"}
-_EXPERIMENT = {
-    "name", "kind", "data", "behaviour", "methods", "seeds", "settings", "reference"
-}  # fmt: skip
+TYPES = {"string": "str", "int": "int", "float": "float", "bool": "bool"}
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """One table: every method on all data in all settings with all seeds."""
+class _Faults(ValueError):
+    """Sentences that say what is wrong with a value."""
+
+
+def _refuse(*sentences):
+    if sentences:
+        raise _Faults(*sentences)
+
+
+def _near(name, known):
+    known = [str(k) for k in known]
+    close = difflib.get_close_matches(str(name), known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are {sorted(known)}."
+
+
+def _experiment(info):
+    """Experiment of a table; where its kind is not known, the default one."""
+    return info.context["catalogue"].experiments[info.data.get("kind", "decoding")]
+
+
+def _names(key, names):
+    strings = isinstance(names, list) and all(isinstance(n, str) for n in names)
+    if not strings or not names:
+        _refuse(f"{key} must be a list of names, got {names!r}.")
+    return names
+
+
+def _kind(kind, info):
+    known = info.context["catalogue"].experiments
+    if kind not in known:
+        _refuse(f"kind {kind!r} is not known{_near(kind, known)}")
+    return kind
+
+
+def _methods(names, info):
+    experiment, catalogue = _experiment(info), info.context["catalogue"]
+    names = experiment.methods if names is None else _names("methods", names)
+    groups, known = {}, experiment.methods
+    if experiment.takes_aligners:
+        groups = catalogue.groups
+        known = [*catalogue.method_names(), *info.context["own"]]
+    names = [n for name in names for n in groups.get(name, [name])]
+    unknown = [name for name in dict.fromkeys(names) if name not in known]
+    near = [f"method {n!r} is not known{_near(n, [*known, *groups])}" for n in unknown]
+    _refuse(*near, *experiment.refuse(names))
+    return list(dict.fromkeys(names))
+
+
+def _reference(name, info):
+    if name not in info.data.get("methods", [name]):
+        _refuse(f"reference {name!r} is not among its methods.")
+    return name
+
+
+def _data(names, info):
+    experiment = _experiment(info)
+    if experiment.simulates:
+        if names is not None:
+            _refuse(f"kind {info.data['kind']!r} simulates its data; remove data.")
+        return {experiment.simulates: None}
+    if names is None:
+        _refuse("name its data, for example data = ['synthetic'].")
+    found, faults = dict.fromkeys(_names("data", names)), []
+    for name in found:
+        if name in PAIRS:
+            continue
+        if not name.endswith(".npz"):
+            faults.append(
+                f"data {name!r} is not known{_near(name, PAIRS)} Your own sessions are "
+                "named by the path of an .npz file."
+            )
+            continue
+        file = (info.context["folder"] / name).resolve()
+        found[name] = str(file)
+        try:
+            read_pair(file, 0)
+        except FileNotFoundError:
+            faults.append(f"data {name!r}: there is no file {file}.")
+        except ConfigurationError as error:
+            faults.append(f"data {name!r}: {error}")
+    _refuse(*faults)
+    return found
+
+
+def _behaviour(behaviour, info):
+    for name in info.data.get("data", ()):
+        known = list(BEHAVIOURS.get(name.removesuffix("-back"), ()))
+        if behaviour not in known:
+            _refuse(
+                f"behaviour {behaviour!r} is not there for data {name!r}; to choose "
+                f"from are {known}."
+            )
+    return behaviour
+
+
+def _seeds(seeds):
+    many = list(range(seeds)) if type(seeds) is int else seeds
+    whole = isinstance(many, list) and many and all(type(s) is int for s in many)
+    if not whole or min(many) < 0 or max(many) > MAX_SEED or len({*many}) < len(many):
+        _refuse(
+            "seeds must be how many, or a list of different whole numbers, got "
+            f"{seeds!r}."
+        )
+    return many
+
+
+def _tables(settings):
+    tables = isinstance(settings, list) and settings
+    if not tables or not all(isinstance(s, dict) for s in settings):
+        _refuse(f"settings must be a list of tables, got {settings!r}.")
+    return settings
+
+
+def _settings(settings, info):
+    kind, allowed, faults = info.data.get("kind"), _experiment(info).settings, []
+    for setting in settings:
+        used, here = setting.model_fields_set - {"name"}, f"setting {setting.name!r}: "
+        if useless := sorted(used - allowed):
+            faults.append(f"{here}{useless} have no meaning for kind {kind!r}.")
+        simulated = sorted(used & SIMULATION.keys())
+        if simulated and set(info.data.get("data", ())) != {"synthetic"}:
+            faults.append(f"{here}{simulated} are for data 'synthetic' alone.")
+    names = [setting.name for setting in settings]
+    if len(set(names)) < len(names):
+        faults.append(f"two settings share a name: {names}.")
+    _refuse(*faults)
+    return settings
+
+
+def _own(tables, info):
+    catalogue, own = info.context["catalogue"], info.context["own"]
+    if not isinstance(tables, dict):
+        _refuse("method must be tables, [method.NAME], one per method.")
+    faults = []
+    for name, table in tables.items():
+        if name in (*catalogue.method_names(), *catalogue.groups):
+            faults.append(f"method {name!r} is there already; choose another name.")
+            continue
+        folder = {"folder": str(info.context["folder"].resolve())}
+        own[name] = folder | table if isinstance(table, dict) else table
+        try:
+            make_aligner(own[name])
+        except ConfigurationError as error:
+            faults.append(f"method {name!r}: {error}")
+    _refuse(*faults)
+    return own
+
+
+def _entries(tables):
+    if not isinstance(tables, list) or not tables:
+        _refuse("there is nothing to run: add a table [[experiment]].")
+    for i, table in enumerate(tables):
+        if not isinstance(table, dict):
+            _refuse(f"experiment {i + 1} must be a table [[experiment]].")
+    return [{"name": f"experiment {i + 1}", **t} for i, t in enumerate(tables)]
+
+
+def _files(experiments):
+    names = [*RESERVED, "", *(slug(e.name) for e in experiments)]
+    _refuse(
+        *(
+            f"experiment {e.name!r} needs another name: its files would be called "
+            f"{slug(e.name)!r}, as others are."
+            for e in experiments
+            if names.count(slug(e.name)) > 1
+        )
+    )
+    return experiments
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, validate_default=True)
+
+
+Setting = create_model(
+    "Setting",
+    __base__=_Strict,
+    name=(str, ...),
+    **{
+        key: (
+            of | None if of is bool else Annotated[of, Field(ge=low, le=high)] | None,
+            None,
+        )
+        for key, (of, low, high) in SETTING.items()
+    },
+)
+
+
+class ExperimentTable(_Strict):
+    """A table ``[[experiment]]``: every method on all data in all settings."""
 
     name: str
-    kind: str
-    data: dict  # name to path, None for those that come with skerdiff
-    behaviour: str | None
-    methods: tuple
-    seeds: tuple
-    settings: tuple
-    reference: str | None
+    kind: Annotated[str, AfterValidator(_kind)] = "decoding"
+    methods: Annotated[list, BeforeValidator(_methods)] = None
+    reference: Annotated[str, AfterValidator(_reference)] | None = None
+    data: Annotated[dict, BeforeValidator(_data)] = None  # name to a user's file
+    behaviour: Annotated[str, AfterValidator(_behaviour)] | None = None
+    seeds: Annotated[list, BeforeValidator(_seeds)] = 5
+    settings: Annotated[
+        list[Setting], BeforeValidator(_tables), AfterValidator(_settings)
+    ] = [{"name": "balanced"}]
+
+
+class Content(_Strict):
+    """A whole configuration, as its file has it."""
+
+    title: str | None = None
+    description: str = ""
+    method: Annotated[dict, BeforeValidator(_own)] = {}
+    experiment: Annotated[
+        list[ExperimentTable], BeforeValidator(_entries), AfterValidator(_files)
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -75,8 +249,9 @@ class Configuration:
     title: str
     description: str
     methods: dict  # name to description of those that are the user's own
-    experiments: tuple
+    experiments: list
     path: Path
+    catalogue: object
 
     def cells(self):
         """List what is to be run, one dict per result, in the order it is run in.
@@ -84,38 +259,26 @@ class Configuration:
         Seeds change faster than methods, so that workers rarely wait for the same
         source model.
         """
-        return [
-            {
-                "experiment": e.name,
-                "kind": e.kind,
-                "data": data,
-                "file": file,
-                "behaviour": e.behaviour,
-                "setting": setting,
-                "method": method,
-                "seed": seed,
-                "reference": e.reference,
-            }
-            for e in self.experiments
-            for setting in e.settings
-            for method in e.methods
-            for seed in e.seeds
-            for data, file in e.data.items()
-        ]
+        keys = ("setting", "method", "seed", "data", "file")
+        cells = []
+        for e in self.experiments:
+            settings = [s.model_dump(exclude_unset=True) for s in e.settings]
+            known = {k: getattr(e, k) for k in ("kind", "behaviour", "reference")}
+            known["experiment"] = e.name
+            for *names, data in product(settings, e.methods, e.seeds, e.data.items()):
+                cells.append(known | dict(zip(keys, (*names, *data))))
+        return cells
 
 
-def ready_made():
-    """Paths of the configurations that come with the package, by name."""
-    return {path.stem: path for path in sorted(FOLDER.glob("*.toml"))}
-
-
-def read_configuration(source):
+def read_configuration(source, catalogue=CATALOGUE):
     """Read a configuration and check all of it.
 
     Parameters
     ----------
     source : path-like
-        Name of one that comes with the package, or the path of a TOML file.
+        Name of a ready one, or the path of a TOML file.
+    catalogue : Catalogue
+        What the configuration can name; by default that of the tool.
 
     Returns
     -------
@@ -129,229 +292,45 @@ def read_configuration(source):
     ConfigurationError
         If it is no TOML, or holds what is not known; all that is wrong is listed.
     """
-    known = ready_made()
-    path = known.get(os.fspath(source), Path(source))
+    ready = catalogue.ready()
+    path = ready.get(os.fspath(source), Path(source))
     try:
-        text = path.read_text(encoding="utf-8")
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"There is no configuration {os.fspath(source)!r}: no file of that name, "
-            f"and those that come with skerdiff are {list(known)}."
+            f"and the ready ones are {list(ready)}."
         ) from error
-    try:
-        content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path} is no TOML: {error}") from error
-    faults = []
-    configuration = _check(content, path, faults)
-    if faults:
-        raise ConfigurationError(
-            f"{path} cannot be run:" + "".join(f"\n- {fault}" for fault in faults)
-        )
-    return configuration
+    context = {"catalogue": catalogue, "folder": path.parent, "own": {}}
+    try:
+        found = Content.model_validate(content, context=context)
+    except ValidationError as error:
+        faults = [s for e in error.errors() for s in _sentences(e, content)]
+        text = "".join(f"\n- {fault}" for fault in faults)
+        raise ConfigurationError(f"{path} cannot be run:{text}") from None
+    title = found.title or path.stem
+    entries = found.description, found.method, found.experiment
+    return Configuration(title, *entries, path, catalogue)
 
 
-def _check(content, path, faults):
-    _known_keys(content, _TOP, "", faults)
-    own = content.get("method", {})
-    if not isinstance(own, dict):
-        faults.append("method must be tables, [method.NAME], one per method.")
-        own = {}
-    for name, description in own.items():
-        if name in METHODS or name in BASELINES or name in GROUPS:
-            faults.append(f"method {name!r} is there already; choose another name.")
-            continue
-        if isinstance(description, dict):
-            own[name] = {"folder": str(path.parent.resolve()), **description}
-        try:
-            make_aligner(own[name])
-        except ConfigurationError as error:
-            faults.append(f"method {name!r}: {error}")
-    experiments = content.get("experiment")
-    if not isinstance(experiments, list) or not experiments:
-        faults.append("there is nothing to run: add a table [[experiment]].")
-        experiments = []
-    found = []
-    for i, table in enumerate(experiments):
-        if not isinstance(table, dict):
-            faults.append(f"experiment {i + 1} must be a table [[experiment]].")
-            continue
-        found.append(_check_experiment(table, i, own, path, faults))
-    names = [slug(e.name) for e in found]
-    for e, name in zip(found, names):
-        if names.count(name) > 1 or name in RESERVED or not name:
-            faults.append(
-                f"experiment {e.name!r} needs another name: its files would be called "
-                f"{name!r}, as others are."
-            )
-    texts = []
-    for key, default in (("title", path.stem), ("description", "")):
-        texts.append(_typed(content, key, str, default, "", faults))
-    return Configuration(*texts, own, tuple(found), path)
-
-
-def _check_experiment(table, i, own, path, faults):
-    name_of = _typed(table, "name", str, f"experiment {i + 1}", "", faults)
-    where = f"experiment {name_of!r}: "
-    _known_keys(table, _EXPERIMENT, where, faults)
-    kind = _typed(table, "kind", str, "decoding", where, faults)
-    if kind not in KINDS:
-        faults.append(f"{where}kind {kind!r} is not known{_near(kind, KINDS)}")
-        kind = "decoding"
-    methods = _check_methods(table, kind, own, where, faults)
-    reference = _typed(table, "reference", str, None, where, faults)
-    if reference is not None and reference not in methods:
-        faults.append(f"{where}reference {reference!r} is not among its methods.")
-    data = _check_data(table, kind, path, where, faults)
-    behaviour = _typed(table, "behaviour", str, None, where, faults)
-    for name in data if behaviour is not None else ():
-        known = BEHAVIOURS.get(name.removesuffix("-back"), ())
-        if behaviour not in known:
-            faults.append(
-                f"{where}behaviour {behaviour!r} is not there for data {name!r}; "
-                f"to choose from are {list(known)}."
-            )
-    return Experiment(
-        name=name_of,
-        kind=kind,
-        data=data,
-        behaviour=behaviour,
-        methods=methods,
-        seeds=_check_seeds(table.get("seeds", 5), where, faults),
-        settings=_check_settings(table, kind, data, where, faults),
-        reference=reference,
-    )
-
-
-def _check_methods(table, kind, own, where, faults):
-    names = _names(table, "methods", KINDS[kind].methods, where, faults)
-    known, groups = list(KINDS[kind].methods), {}
-    if KINDS[kind].any_method:
-        known, groups = [*METHODS, *BASELINES, *own], GROUPS
-    names = [n for name in names for n in groups.get(name, [name])]
-    for name in names:
-        if name not in known:
-            faults.append(
-                f"{where}method {name!r} is not known{_near(name, [*known, *groups])}"
-            )
-    if kind == "latents" and "oracle" in names:
-        faults.append(f"{where}the oracle has no source latents to draw.")
-    return tuple(dict.fromkeys(names))
-
-
-def _check_data(table, kind, path, where, faults):
-    if KINDS[kind].simulates:
-        if "data" in table:
-            faults.append(f"{where}kind {kind!r} simulates its data; remove data.")
-        return {"bernoulli": None}
-    found = {}
-    for name in _names(table, "data", [], where, faults):
-        found[name] = None
-        if name.endswith(".npz"):
-            file = (path.parent / name).resolve()
-            found[name] = str(file)
-            try:
-                read_pair(file, 0)
-            except FileNotFoundError:
-                faults.append(f"{where}data {name!r}: there is no file {file}.")
-            except ConfigurationError as error:
-                faults.append(f"{where}data {name!r}: {error}")
-        elif name not in PAIRS:
-            faults.append(
-                f"{where}data {name!r} is not known{_near(name, PAIRS)} Your own "
-                "sessions are named by the path of an .npz file."
-            )
-    if not found:
-        faults.append(f"{where}name its data, for example data = ['synthetic'].")
-    return found
-
-
-def _check_seeds(seeds, where, faults):
-    if isinstance(seeds, int) and not isinstance(seeds, bool) and seeds > 0:
-        return tuple(range(seeds))
-    whole = isinstance(seeds, list) and seeds and all(type(s) is int for s in seeds)
-    if (
-        not whole
-        or min(seeds) < 0
-        or max(seeds) > MAX_SEED
-        or len(set(seeds)) < len(seeds)
-    ):
-        faults.append(
-            f"{where}seeds must be how many, or a list of different whole numbers, got "
-            f"{seeds!r}."
-        )
-        return (0,)
-    return tuple(seeds)
-
-
-def _check_settings(table, kind, data, where, faults):
-    settings = table.get("settings", [BALANCED])
-    tables = isinstance(settings, list) and all(isinstance(s, dict) for s in settings)
-    if not tables or not settings:
-        faults.append(f"{where}settings must be a list of tables, got {settings!r}.")
-        return (BALANCED,)
-    for setting in settings:
-        name = setting.get("name")
-        if not isinstance(name, str):
-            faults.append(f"{where}the setting {setting!r} has no name.")
-            continue
-        here = f"{where}setting {name!r}: "
-        _known_keys(setting, {"name", *SETTING}, here, faults)
-        for key, (of, least, most) in SETTING.items():
-            value = _typed(setting, key, of, None, here, faults)
-            if value is not None and not least <= value <= most:
-                faults.append(
-                    f"{here}{key} must be from {least} to {most}, got {value!r}."
-                )
-        used = SETTING.keys() & setting.keys()
-        if used - KINDS[kind].settings:
-            faults.append(
-                f"{here}{sorted(used - KINDS[kind].settings)} have no meaning for kind "
-                f"{kind!r}."
-            )
-        if used & SIMULATION.keys() and set(data) != {"synthetic"}:
-            faults.append(
-                f"{here}{sorted(used & SIMULATION.keys())} are for data 'synthetic' "
-                "alone."
-            )
-    names = [setting.get("name") for setting in settings]
-    if len(set(names)) < len(names):
-        faults.append(f"{where}two settings share a name: {names}.")
-    return tuple(settings)
-
-
-def _known_keys(table, known, where, faults):
-    for key in table:
-        if key not in known:
-            faults.append(f"{where}{key!r} is no key{_near(key, known)}")
-
-
-def _typed(table, key, kind, default, where, faults):
-    value = table.get(key, default)
-    if value is default:
-        return value
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind:
-        faults.append(f"{where}{key} must be of type {kind.__name__}, got {value!r}.")
-        return default
-    return value
-
-
-def _names(table, key, default, where, faults):
-    names = table.get(key, default)
-    if names is default:
-        return list(names)
-    strings = isinstance(names, list) and all(isinstance(n, str) for n in names)
-    if not strings or not names:
-        faults.append(f"{where}{key} must be a list of names, got {names!r}.")
-        return list(default)
-    return names
-
-
-def _near(name, known):
-    known = [str(k) for k in known]
-    close = difflib.get_close_matches(str(name), known, n=1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; known are {sorted(known)}."
+def _sentences(error, content):
+    """Say what is wrong, and where."""
+    (*place, key), kind, where, model = error["loc"], error["type"], "", Content
+    if place:
+        table, model = content["experiment"][place[1]], ExperimentTable
+        where = f"experiment {table.get('name', f'experiment {place[1] + 1}')!r}: "
+    if place[2:]:
+        setting, model = table["settings"][place[3]], Setting
+        if kind == "missing":
+            return [f"{where}the setting {setting!r} has no name."]
+        where += f"setting {setting.get('name')!r}: "
+    if isinstance(error.get("ctx", {}).get("error"), _Faults):
+        return [where + sentence for sentence in error["ctx"]["error"].args]
+    if kind == "extra_forbidden":
+        return [f"{where}{key!r} is no key{_near(key, model.model_fields)}"]
+    if of := TYPES.get(kind.removesuffix("_type")):
+        return [f"{where}{key} must be of type {of}, got {error['input']!r}."]
+    least, most = SETTING[key][1:]
+    return [f"{where}{key} must be from {least} to {most}, got {error['input']!r}."]

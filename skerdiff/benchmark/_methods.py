@@ -4,112 +4,49 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import importlib
+import inspect
 import sys
 from contextlib import contextmanager
 
-from sklearn.base import clone
-
-from ..alignment import (
-    ADANAligner,
-    CORALAligner,
-    CycleGANAligner,
-    DAFAligner,
-    DANNAligner,
-    ERDiffAligner,
-    GeometryAligner,
-    IdentityAligner,
-    JSDAligner,
-    MMDAligner,
-    NeuronMomentsAligner,
-    SASAAligner,
-    SinkhornAligner,
-)
+from .. import alignment
+from ..alignment import ERDiffAligner, GeometryAligner, IdentityAligner
 from ..diffusion import DiffusionPrior
 from ..exceptions import ConfigurationError
 from ..latent import SequentialVAE
-
-SOURCE_START = ", source start"
-
-
-def from_source(aligner):
-    """Let an aligner start from the source's read-in, with more and larger steps.
-
-    Parameters
-    ----------
-    aligner : aligner
-        Left as it is.
-
-    Returns
-    -------
-    aligner : aligner
-        Its clone, with a budget that makes up for the start: the same for all methods,
-        but for smaller steps where an adversary has to keep up.
-    """
-    aligner = clone(aligner).set_params(init="source")
-    known = aligner.get_params(deep=False)
-    if "max_steps" in known:
-        rate = 3e-4 if "adversary_learning_rate" in known else 1e-3
-        aligner.set_params(max_steps=300, patience=30, learning_rate=rate)
-    return aligner
-
 
 METHODS = {
     "no adaptation": IdentityAligner(),
     "geometry only": GeometryAligner(),
     "ERDiff": ERDiffAligner(),
-    "ERDiff" + SOURCE_START: from_source(ERDiffAligner()),
     "oracle": None,
 }
-# those of the paper and others one would try
-_OTHERS = {
-    "CORAL": CORALAligner(),
-    "JSDM": JSDAligner(),
-    "MMD": MMDAligner(),
-    "RDA-MMD": MMDAligner(recurrent=True),
-    "Sinkhorn": SinkhornAligner(),
-    "DANN": DANNAligner(),
-    "Cycle-GAN": CycleGANAligner(),
-    "ADAN": ADANAligner(),
-    "SASA": SASAAligner(),
-    "DAF": DAFAligner(),
-    "ERDiff w/o S": ERDiffAligner(prior=DiffusionPrior(spatial=False)),
-    "ERDiff w/o T": ERDiffAligner(prior=DiffusionPrior(temporal=False)),
-}
-BASELINES = {"neuron moments": NeuronMomentsAligner()}
-for _name, _aligner in _OTHERS.items():
-    BASELINES[_name] = _aligner
-    BASELINES[_name + SOURCE_START] = from_source(_aligner)
 
-# in the order of tables: the way without, those that train, the upper end
+
+def aligner_names():
+    """List the names of the aligners of `skerdiff.alignment`, bases left out."""
+    return [
+        name
+        for name in alignment.__all__
+        if name.endswith("Aligner") and not inspect.isabstract(getattr(alignment, name))
+    ]
+
+
+_NAMED = {type(aligner).__name__ for aligner in METHODS.values()}
+# in the order of tables: the way without, all others, the upper end
 GROUPS = {
-    "all": ["no adaptation", "neuron moments", "geometry only"]
-    + [n for n in BASELINES if n != "neuron moments" and "w/o" not in n]
-    + ["ERDiff", "ERDiff" + SOURCE_START]
-    + [n for n in BASELINES if "w/o" in n]
-    + ["oracle"],
     "main": list(METHODS),
+    "all": ["no adaptation", "geometry only"]
+    + [name for name in aligner_names() if name not in _NAMED]
+    + ["ERDiff", "oracle"],
 }
 
 
 def make_aligner(description):
-    """Build an aligner from its class and parameters.
+    """Build an aligner from a table of its class and parameters.
 
-    Parameters
-    ----------
-    description : dict
-        ``aligner``, the name of a class of `skerdiff.alignment` or of one of your own
-        as ``"module:Class"``, and its parameters; and, if need be, ``folder``, where
-        modules are looked for too.
-
-    Returns
-    -------
-    aligner : aligner
-        The unfitted aligner.
-
-    Raises
-    ------
-    ConfigurationError
-        If there is no such class or it has no such parameter.
+    ``aligner`` is the name of a class of `skerdiff.alignment` or of one of your own as
+    ``"module:Class"``; modules are looked for in ``folder`` too. What cannot be made is
+    a `ConfigurationError`.
     """
     params = dict(description) if isinstance(description, dict) else {}
     folder, name = params.pop("folder", None), params.pop("aligner", None)
@@ -121,7 +58,7 @@ def make_aligner(description):
     module, _, cls = name.rpartition(":")
     try:
         with _importable(folder):
-            cls = getattr(importlib.import_module(module or "skerdiff.alignment"), cls)
+            cls = getattr(importlib.import_module(module or alignment.__name__), cls)
             aligner = cls()
     except Exception as error:  # whatever a user's module may raise
         raise ConfigurationError(
@@ -152,11 +89,9 @@ def make_aligner(description):
 @contextmanager
 def _importable(folder):
     """Look for modules in a folder too."""
-    if folder is None:
-        yield
-        return
-    sys.path.insert(0, folder)
+    before = sys.path.copy()
+    sys.path[:0] = [] if folder is None else [folder]
     try:
         yield
     finally:
-        sys.path.remove(folder)
+        sys.path[:] = before

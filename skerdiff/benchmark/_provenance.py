@@ -10,8 +10,6 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from ..alignment._cache import CODE, PACKAGE
-
 PACKAGES = ("skerdiff", "scikit-learn", "torch", "skorch", "numpy", "scipy", "POT")
 
 
@@ -19,17 +17,13 @@ PACKAGES = ("skerdiff", "scikit-learn", "torch", "skorch", "numpy", "scipy", "PO
 def made_by():
     """Versions, git revision and hardware of this process.
 
-    Returns
-    -------
-    facts : dict of str to str or int
-        The ``revision`` ends in ``+`` if files differ from it, and is None outside of
-        a checkout; ``code`` is a digest of this package's files.
+    The revision ends in ``+`` if files differ from it, and is None outside of a
+    checkout.
     """
+    versions = {"python": platform.python_version()}
     return {
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in PACKAGES},
+        "versions": versions | {name: version(name) for name in PACKAGES},
         "revision": _revision(),
-        "code": CODE[:12],
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "n_cores": os.cpu_count(),
@@ -38,17 +32,15 @@ def made_by():
 
 def _revision():
     def git(*args):
-        command = ["git", "-C", str(PACKAGE), *args]
-        found = subprocess.run(command, capture_output=True, text=True, timeout=20)
-        return found.stdout.strip() if found.returncode == 0 else None
+        command = ["git", "-C", str(Path(__file__).parents[1]), *args]
+        options = {"capture_output": True, "text": True, "timeout": 20}
+        return subprocess.run(command, check=True, **options).stdout.strip()
 
     try:
-        tracked = git("ls-files", "--error-unmatch", "__init__.py")
-        if tracked is None:  # an installed package inside some other checkout
-            return None
-        head = git("rev-parse", "--short=10", "HEAD")
-        return head and head + ("+" if git("status", "--porcelain", ".") else "")
-    except (OSError, subprocess.TimeoutExpired):
+        git("ls-files", "--error-unmatch", "__init__.py")  # this checkout, no other
+        changed = git("status", "--porcelain", ".")
+        return git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.SubprocessError):
         return None
 
 

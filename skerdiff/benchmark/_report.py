@@ -4,18 +4,18 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import base64
-import csv
 import html
 import io
 import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from ._kinds import tables_of
-from ._results import FILE, PLAN, ResultsError, read_results, results_file, write_whole
-from ._statistics import paired_difference
-from ._tables import Table, by_seed, group, summary
+from ..exceptions import BenchmarkError, ConfigurationError
+from ._decoding import CATALOGUE
+from ._results import FILE, PLAN, read_results, results_file, write_whole
+from ._tables import Table, group, paired_difference, summary
 
 PROTOCOL = (
     "The target's labels are used for the score alone. Methods adapt to some target "
@@ -33,9 +33,10 @@ th, td { padding: .25em .7em; text-align: left; border-bottom: 1px solid #ddd;
 th { border-bottom: 2px solid #888; }
 p { max-width: 55em; } img { max-width: 100%; }
 """
+NAMES = ["experiment", "kind", "data", "behaviour", "setting", "method", "seed"]
 
 
-def load(paths):
+def load_results(paths, catalogue=CATALOGUE):
     """Read the results of several folders or files, in the order of their plans.
 
     Of a folder that holds a plan, only what is planned counts: results of an earlier
@@ -46,51 +47,81 @@ def load(paths):
     ----------
     paths : list of path-like
         Folders or files of results.
+    catalogue : Catalogue
+        What the configurations could name; by default that of the tool.
 
     Returns
     -------
-    lines : list of dict
-        Finished cells.
+    results : DataFrame
+        One row per finished cell: its names, what was measured, ``structureless``,
+        whether the setting left nothing to align, and ``earlier``, whether other code
+        made it than the present one.
     """
     found = {path: _planned(path) for path in dict.fromkeys(map(Path, paths))}
-    names = [{line["experiment"] for line in lines} for lines in found.values()]
-    for path, lines in found.items():
+    names = [{line["experiment"] for line in lines} for lines, *_ in found.values()]
+    rows, n_missing = [], 0
+    for path, (lines, missing, own) in found.items():
+        n_missing += missing
         for line in lines:
             if sum(line["experiment"] in mine for mine in names) > 1:
                 line["experiment"] += f" ({path.name})"
-    return [line for lines in found.values() for line in lines]
+            rows.append(_row(line, is_of_earlier_code(line, catalogue, own)))
+    results = pd.DataFrame(rows)
+    results.attrs["n_missing"] = n_missing
+    return results
+
+
+def _row(line, earlier):
+    setting, facts = line["setting"], line["made_by"]
+    return {
+        **{name: line[name] for name in NAMES},
+        "setting": setting["name"],
+        "structureless": bool(setting.get("permuted")),
+        "reference": line["reference"],
+        "earlier": earlier,
+        "revision": str(facts["revision"]),
+        "made_by": facts,
+        **line["result"],
+    }
+
+
+def is_of_earlier_code(line, catalogue, own):
+    """Whether other code made a result; False where the present one is not at hand."""
+    if "code" not in line:
+        return True
+    try:
+        aligner = catalogue.aligner_of(line, own)
+        return line["code"] != catalogue.experiments[line["kind"]].digest(aligner)
+    except (ConfigurationError, KeyError):  # a module of the user's that is gone
+        return False
 
 
 def _planned(path):
-    lines, plan = read_results(path), _plan(path)
-    if plan is not None:
-        lines = [line | plan[line["key"]] for line in lines if _is_planned(line, plan)]
+    """Finished cells, how many are missing, and the user's own methods.
+
+    A folder has the plan of its last run; other files are taken as they are.
+    """
+    lines, file, plan = read_results(path), results_file(path), {}
+    if file.name == FILE and file.with_name(PLAN).exists():
+        plan = json.loads(file.with_name(PLAN).read_text(encoding="utf-8"))
+        plan = plan if "cells" in plan else {"cells": plan}  # as it was once
+        cells = plan["cells"]
+        lines = [e for e in lines if e["content"] == _content(cells, e["key"])]
+        lines = [line | cells[line["key"]] for line in lines]
     if not lines:
-        raise ResultsError(f"{path} holds no finished result yet.")
-    return sorted(lines, key=lambda line: line["index"])
+        raise BenchmarkError(f"{path} holds no finished result yet.")
+    missing = len(plan["cells"]) - len(lines) if plan else 0
+    return sorted(lines, key=lambda e: e["index"]), missing, plan.get("methods", {})
 
 
-def _plan(path):
-    """What the last run of a folder was to give; None for other files."""
-    file = results_file(path)
-    plan = file.with_name(PLAN)
-    if file.name != FILE or not plan.exists():
-        return None
-    return json.loads(plan.read_text(encoding="utf-8"))
+def _content(cells, key):
+    return cells[key]["content"] if key in cells else None
 
 
-def _is_planned(line, plan):
-    return plan.get(line["key"], {}).get("content") == line["content"]
-
-
-def n_missing(path):
-    """Count the results that a folder's plan asks for and that are not there."""
-    plan = _plan(path) or {}
-    return len(plan) - sum(_is_planned(line, plan) for line in read_results(path))
-
-
-def write_report(paths, folder, title=None):
+def write_report(paths, folder, title=None, catalogue=CATALOGUE):
     """Write tables, figures and one page.
+
+    Results that earlier code made are marked below their tables.
 
     Parameters
     ----------
@@ -100,6 +131,8 @@ def write_report(paths, folder, title=None):
         Where to write; files of the same name are replaced.
     title : str, default=None
         Of the page.
+    catalogue : Catalogue
+        What the configurations could name; by default that of the tool.
 
     Returns
     -------
@@ -111,33 +144,41 @@ def write_report(paths, folder, title=None):
     ------
     OSError
         If there are no results, or nothing can be written.
-    ResultsError
+    BenchmarkError
         If results are damaged, or none is finished.
     """
-    lines = load(paths)
-    missing = sum(n_missing(path) for path in paths)
+    results = load_results(paths, catalogue)
+    missing = results.attrs["n_missing"]
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        from ._figures import figures_of
-    except ImportError:
-        figures_of = None
     title = title or "skerdiff benchmark"
     parts = [f"<h1>{html.escape(title)}</h1>", f"<p>{PROTOCOL}</p>"]
     if missing:
         parts.append(f"<p><b>Not finished: {missing} results are missing.</b></p>")
-    for experiment, mine in group(lines, "experiment").items():
-        parts.append(f"<h2>{html.escape(experiment)}</h2>")
-        for table in tables_of(experiment, mine):
-            write_whole(folder / f"{table.name}.rst", table.rst())
+    try:
+        import matplotlib
+    except ImportError:
+        matplotlib = None
+        parts.append("<p>Figures need matplotlib: pip install 'skerdiff[plot]'.</p>")
+    for name, mine in group(results, "experiment"):
+        experiment = catalogue.experiments.get(mine["kind"].iloc[0])
+        if experiment is None:
+            raise BenchmarkError(
+                f"{name!r} is of kind {mine['kind'].iloc[0]!r}, not known here; "
+                f"known are {list(catalogue.experiments)}."
+            )
+        mine = mine.dropna(axis=1, how="all").assign(reference=mine["reference"])
+        parts.append(f"<h2>{html.escape(name)}</h2>")
+        for table in experiment.tables(name, mine):
+            mark = table.earlier_code()
+            text = table.rst() + (f"\n*{mark}*\n" if mark else "")
+            write_whole(folder / f"{table.name}.rst", text)
             write_whole(folder / f"{table.name}.csv", table.csv())
             parts.append(table.html())
-        for figure in figures_of(experiment, mine) if figures_of else ():
+        for figure in experiment.figures(name, mine) if matplotlib else ():
             parts.append(_save(folder, *figure))
-    write_whole(folder / "cells.csv", cells_csv(lines))
-    if figures_of is None:
-        parts.append("<p>Figures need matplotlib: pip install 'skerdiff[plot]'.</p>")
-    parts += ["<h2>Made by</h2>", provenance(lines).html()]
+    write_whole(folder / "cells.csv", cells_csv(results))
+    parts += ["<h2>Made by</h2>", provenance(results).html()]
     page = (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
         f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>\n"
@@ -160,48 +201,45 @@ def _save(folder, name, caption, figure):
     )
 
 
-def cells_csv(lines):
+def cells_csv(results):
     """Write all numbers of all cells, but for times, as comma-separated values."""
-    named = ["experiment", "kind", "data", "behaviour", "setting", "method", "seed"]
-    measures = dict.fromkeys(
-        key
-        for line in lines
-        for key, value in line["result"].items()
-        if not isinstance(value, (list, dict))
-    )
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    timed = [key for key in measures if key.endswith("_s") or key == "ratio"]
-    measures = [key for key in measures if key not in timed]
-    writer.writerow([*named, *measures])
-    for line in lines:
-        names = line | {"setting": line["setting"]["name"]}
-        values = [line["result"].get(key, "") for key in measures]
-        writer.writerow([names[key] for key in named] + values)
-    return file.getvalue()
+    numbers = [
+        name
+        for name in results.columns.drop([*NAMES, "made_by", "reference", "revision"])
+        if not results[name].map(lambda value: isinstance(value, list | dict)).any()
+        and not name.endswith("_s")
+        and name not in ("ratio", "structureless", "earlier")
+    ]
+    return results[NAMES + numbers].to_csv(index=False, lineterminator="\n")
 
 
-def provenance(lines):
+def provenance(results):
     """Say which code and machines made how many results."""
-    found = {}
-    for line in lines:
-        facts = line["made_by"]
-        versions = " ".join(f"{k} {v}" for k, v in facts["versions"].items())
-        machine = f"{facts['processor']}, {facts['n_cores']} cores, {facts['system']}"
-        key = (str(facts["revision"]), facts["code"], versions, machine)
-        found[key] = found.get(key, 0) + 1
-    rows = [[str(n), *key] for key, n in sorted(found.items())]
-    header = ["results", "revision", "code", "versions", "machine"]
-    return Table("provenance", "Versions and hardware", header, rows)
+    rows = [
+        {
+            "revision": row["revision"],
+            "code": "earlier" if row["earlier"] else "present",
+            "versions": " ".join(f"{k} {v}" for k, v in facts["versions"].items()),
+            "machine": f"{facts['processor']}, {facts['n_cores']} cores, "
+            f"{facts['system']}",
+        }
+        for facts, (_, row) in zip(results["made_by"], results.iterrows())
+    ]
+    frame = pd.DataFrame(rows)
+    frame = frame.groupby(list(frame)).size().rename("results").reset_index()
+    frame.insert(0, "results", frame.pop("results"))
+    return Table("provenance", "Versions and hardware", frame)
 
 
-def compare(first, second):
+def compare(first, second, catalogue=CATALOGUE):
     """Compare two sets of results, cell by cell.
 
     Parameters
     ----------
     first, second : path-like
         Folders or files of results.
+    catalogue : Catalogue
+        What the configurations could name; by default that of the tool.
 
     Returns
     -------
@@ -215,39 +253,26 @@ def compare(first, second):
     ValueError
         If they share no cell.
     """
-    keys = ("experiment", "data", "setting", "method")
-    one, two = (group(load([path]), *keys) for path in (first, second))
+    keys = ["experiment", "data", "setting", "method"]
+    one, two = (load_results([path], catalogue) for path in (first, second))
+    both = one.merge(two, on=[*keys, "seed"], suffixes=(" of A", " of B"))
     rows = []
-    for name in one.keys() & two.keys():
-        a, b = (by_seed(side[name], "r2") for side in (one, two))
-        shared = sorted(a.keys() & b.keys())
-        if not shared:
-            continue
+    for name, mine in group(both, *keys) if "r2 of A" in both else ():
+        a, b = (mine.set_index("seed")[f"r2 of {side}"] for side in "AB")
         mean, low, high = paired_difference(b, a)
-        times = [by_seed(side[name], "adapt_s") for side in (one, two)]
-        times = [sum(t.get(seed, 0) for seed in shared) for t in times]
-        interval = "" if np.isnan(low) else f"[{low:+.4f}, {high:+.4f}]"
-        rows.append(
-            [*name, str(len(shared))]
-            + [summary([side[seed] for seed in shared], 3) for side in (a, b)]
-            + [f"{mean:+.4f}", interval]
-            + [f"{times[1] / times[0]:.2f}" if times[0] > 0.01 else ""]
-        )
+        row = dict(zip(keys, name)) | {"seeds": str(mine["seed"].nunique())}
+        row |= {"R2 of A": summary(a, 3), "R2 of B": summary(b, 3)}
+        row["B less A"] = f"{mean:+.4f}"
+        row["95 %"] = "" if np.isnan(low) else f"[{low:+.4f}, {high:+.4f}]"
+        times = [
+            mine.get(f"adapt_s of {side}", pd.Series([0.0])).sum() for side in "AB"
+        ]
+        row["adapting B / A"] = f"{times[1] / times[0]:.2f}" if times[0] > 0.01 else ""
+        rows.append(row)
     if not rows:
         raise ValueError(
             f"{first} and {second} share no result: no experiment, data, setting, "
             "method and seed occurs in both."
         )
-    header = [
-        *keys,
-        "seeds",
-        "R2 of A",
-        "R2 of B",
-        "B less A",
-        "95 %",
-        "adapting B / A",
-    ]
-    place = {name: i for i, name in enumerate(one)}
-    rows.sort(key=lambda row: place[tuple(row[:4])])
     notes = [f"A is {first}, B is {second}."]
-    return Table("compare", "Paired by seed", header, rows, notes)
+    return Table("compare", "Paired by seed", pd.DataFrame(rows), notes)

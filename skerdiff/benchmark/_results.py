@@ -11,16 +11,14 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ..exceptions import BenchmarkError
+
 FILE = "results.jsonl"
 PLAN = "plan.json"
 FIELDS = {
     "key", "content", "index", "experiment", "kind", "data", "behaviour", "setting",
     "method", "seed", "reference", "result", "seconds", "made_by",
 }  # fmt: skip
-
-
-class ResultsError(RuntimeError):
-    """Results that cannot be read or written."""
 
 
 def results_file(path):
@@ -30,26 +28,10 @@ def results_file(path):
 
 
 def read_results(path):
-    """Read finished cells.
+    """Read finished cells from a folder of results, or a file of them.
 
-    A last line that a killed run left half written is passed over.
-
-    Parameters
-    ----------
-    path : path-like
-        A folder of results, or a file of them.
-
-    Returns
-    -------
-    lines : list of dict
-        One per cell: the last one written of those with the same key.
-
-    Raises
-    ------
-    OSError
-        If there are no results.
-    ResultsError
-        If a line before the last is no JSON object of a finished cell.
+    Of lines with the same key the last one counts. A last line that a killed run left
+    half written is passed over; other damage is a `BenchmarkError`.
     """
     file = results_file(path)
     try:
@@ -64,16 +46,15 @@ def read_results(path):
     for number, text in enumerate(whole.splitlines(), 1):
         try:
             line = json.loads(text)
-            missing = FIELDS - line.keys()
-            if missing:
+            if missing := FIELDS - line.keys():
                 raise KeyError(*sorted(missing))
-            lines.pop(line["key"], None)
-            lines[line["key"]] = line
         except (ValueError, KeyError, AttributeError) as error:
-            raise ResultsError(
+            raise BenchmarkError(
                 f"{file}, line {number}, is damaged: it is no JSON object of a "
                 "finished cell. Remove that line to run the cell again."
             ) from error
+        lines.pop(line["key"], None)
+        lines[line["key"]] = line
     return list(lines.values())
 
 
@@ -81,30 +62,16 @@ def read_results(path):
 def open_results(folder, fresh=False):
     """Open the results of a folder for appending; no other run may do so meanwhile.
 
-    Parameters
-    ----------
-    folder : path-like
-        The folder; it is made if need be.
-    fresh : bool, default=False
-        Whether to start with no results; those that are there get another name.
-
-    Yields
-    ------
-    append : callable
-        Writes a dict as one line, which is on the disk when it returns.
-
-    Raises
-    ------
-    ResultsError
-        If another run has the folder open, or if a line cannot be written: then the
-        file is as it was.
+    Yields a function that writes a dict as one line, which is on the disk when it
+    returns. If it cannot be written, the file is as it was. With `fresh`, results that
+    are there get another name.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         lock = FileLock(folder / ".lock").acquire(timeout=0)
     except Timeout as error:
-        raise ResultsError(
+        raise BenchmarkError(
             f"Another run is writing to {folder}. Wait for it, or give another "
             "--output."
         ) from error
@@ -114,8 +81,7 @@ def open_results(folder, fresh=False):
             os.replace(folder / FILE, next(path for path in aside if not path.exists()))
         with open(folder / FILE, "a+b", buffering=0) as file:
             file.seek(0)
-            content = file.read()
-            file.truncate(content.rfind(b"\n") + 1)  # what a killed run left
+            file.truncate(file.read().rfind(b"\n") + 1)  # what a killed run left
 
             def append(line):
                 text = json.dumps(line, allow_nan=True).encode() + b"\n"
@@ -126,7 +92,7 @@ def open_results(folder, fresh=False):
                     os.fsync(file.fileno())
                 except OSError as error:
                     file.truncate(before)
-                    raise ResultsError(
+                    raise BenchmarkError(
                         f"A result could not be written to {file.name}: {error}. The "
                         "results before it are safe. Make room and run the same "
                         "command again: it goes on from there."

@@ -4,6 +4,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import atexit
+import datetime
 import hashlib
 import json
 import shutil
@@ -13,30 +14,33 @@ import traceback
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from functools import cache, partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import joblib
 from joblib import Parallel, delayed, parallel_config
 
+from ..exceptions import BenchmarkError
+from ..utils._code import classes_of, code_digest
 from ..utils._torch import limit_threads
-from ._experiments import content_of, run_cell
 from ._provenance import made_by
 from ._results import PLAN, open_results, read_results, write_whole
+from ._sessions import MODEL_SETTINGS
 
 BACKENDS = ("loky", "dask")
 ERRORS = "errors.log"
-HEADLINES = (("r2", "R2"), ("log_likelihood", "log-likelihood"))
-# what is timed runs alone, one cell after the other
-TIMED = ("cost", "equal time")
-
-
-class RunError(RuntimeError):
-    """A run that could not go on; what it had finished is kept."""
+PLANNED = ("content", "index", "reference")  # what a report needs of a cell
 
 
 def run(
-    configuration, folder, *, n_jobs=1, backend="loky", scheduler=None, fresh=False
+    configuration,
+    folder,
+    *,
+    n_jobs=1,
+    backend="loky",
+    scheduler=None,
+    fresh=False,
+    stale=False,
 ):
     """Run all cells of a configuration that the folder does not hold yet.
 
@@ -56,6 +60,8 @@ def run(
         of `n_jobs` workers here.
     fresh : bool, default=False
         Whether to set results aside that the folder holds, and start anew.
+    stale : bool, default=False
+        Whether to run cells again whose results earlier code made.
 
     Returns
     -------
@@ -64,76 +70,69 @@ def run(
 
     Raises
     ------
-    RunError
-        If a worker died or the scheduler cannot be reached.
-    ResultsError
-        If results cannot be read or written.
+    BenchmarkError
+        If a worker died, the scheduler cannot be reached, or results cannot be read or
+        written.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {list(BACKENDS)}, got {backend!r}.")
     if scheduler is not None and backend != "dask":
         raise ValueError("scheduler is for backend 'dask'; add --backend dask.")
     folder = Path(folder)
-    say = partial(print, flush=True)
     with open_results(folder, fresh) as append:
-        return _run(configuration, folder, append, say, n_jobs, backend, scheduler)
+        spread = partial(_outcomes, backend=backend, scheduler=scheduler)
+        return _run(configuration, folder, append, spread, n_jobs, stale)
 
 
-def _run(configuration, folder, append, say, n_jobs, backend, scheduler):
-    own = configuration.methods
+def _run(configuration, folder, append, spread, n_jobs, stale):
+    catalogue, own = configuration.catalogue, configuration.methods
     cells = [
-        {"index": i, "content": content_of(cell, own)} | cell
-        for i, cell in enumerate(configuration.cells())
+        _identified(index, cell, catalogue, own)
+        for index, cell in enumerate(configuration.cells())
     ]
-    for cell in cells:
-        cell["key"] = _place(cell)
-    known = read_results(folder)
+    known = _present(read_results(folder), cells, stale)
     finished = {(line["key"], line["content"]) for line in known}
     by_content = {line["content"]: line for line in known}
-    _warn_of_other_code(by_content, cells, say)
     todo = [c for c in cells if (c["key"], c["content"]) not in finished]
     n_done = len(cells) - len(todo)
     if n_done:
-        say(f"{n_done} of {len(cells)} results are there already.")
-    planned = ("content", "index", "reference")
-    plan = {c["key"]: {k: c[k] for k in planned} for c in cells}
-    write_whole(folder / PLAN, json.dumps(plan))
-    waiting = {}
-    for cell in todo:
-        waiting.setdefault(cell["content"], []).append(cell)
-    progress = _Progress(len(cells), n_done, say)
+        print(f"{n_done} of {len(cells)} results are there already.", flush=True)
+    planned = {c["key"]: {k: c[k] for k in PLANNED} for c in cells}
+    write_whole(folder / PLAN, json.dumps({"cells": planned, "methods": own}))
+    say = _progress(len(cells), n_done)
 
-    def keep(cell, result, seconds, facts):
-        line = cell | {"result": result, "seconds": seconds, "made_by": facts}
+    def keep(cell, outcome):
+        line = cell | {key: outcome[key] for key in ("result", "seconds", "made_by")}
         del line["file"]  # a path of this machine
         line["finished"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         append(line)
-        progress.finished(cell, result)
+        say(cell, _headline(outcome["result"]))
 
-    for content in [c for c in waiting if c in by_content]:
-        line = by_content[content]
-        for cell in waiting.pop(content):
-            keep(cell, line["result"], line["seconds"], line["made_by"])
-    progress.start()
-    first = [group[0] for group in waiting.values()]
-    alone = [cell for cell in first if cell["kind"] in TIMED]
-    together = [cell for cell in first if cell["kind"] not in TIMED]
-    memory = str(folder / "cache")
-    n_failed = 0
-    for part, jobs in ((together, n_jobs), (alone, 1)):
-        if not part:
-            continue
-        for cell, outcome in _outcomes(part, own, memory, jobs, backend, scheduler):
-            group = waiting[cell["content"]]
-            if "error" in outcome:
-                n_failed += len(group)
-                progress.failed(group, outcome["error"])
-                _log_error(folder, cell, outcome)
+    together, alone, waiting = [], [], {}
+    for cell in todo:
+        if line := by_content.get(cell["content"]):
+            keep(cell | {"code": line.get("code", "")}, line)
+        elif cell["content"] in waiting:
+            waiting[cell["content"]].append(cell)
+        else:
+            waiting[cell["content"]] = [cell]
+            timed = catalogue.experiments[cell["kind"]].timed
+            (alone if timed else together).append(cell)
+    memory, n_failed = str(folder / "cache"), 0
+    task = partial(run_task, catalogue=catalogue, own=own, memory=memory)
+    outcomes = (spread(together, task, n_jobs), spread(alone, task, 1))
+    for cell, outcome in chain(*outcomes):
+        for member in waiting[cell["content"]]:
+            if "error" not in outcome:
+                keep(member, outcome)
                 continue
-            for member in group:
-                keep(member, outcome["result"], outcome["seconds"], outcome["made_by"])
+            n_failed += 1
+            say(member, f"FAILED, {outcome['error']}")
+        if "error" in outcome:
+            with open(folder / ERRORS, "a", encoding="utf-8") as file:
+                file.write(f"{name_of(cell)}\n{outcome['traceback']}\n")
     if n_failed:
-        say(
+        print(
             f"{n_failed} results are missing: see {folder / ERRORS}. The same command "
             "runs them again."
         )
@@ -142,33 +141,105 @@ def _run(configuration, folder, append, say, n_jobs, backend, scheduler):
     return n_failed
 
 
-def _outcomes(cells, own, memory, n_jobs, backend, scheduler):
+def _identified(index, cell, catalogue, own):
+    """Add to a cell its number and digests: of its place, its content and its code."""
+    experiment = catalogue.experiments[cell["kind"]]
+    aligner = catalogue.aligner_of(cell, own)
+    names = [cell[k] for k in ("experiment", "data", "method", "seed")]
+    place = json.dumps([*names, cell["setting"]["name"]])
+    return {
+        "index": index,
+        "content": content_of(cell, experiment, aligner),
+        "code": experiment.digest(aligner),
+        **cell,
+        "key": hashlib.sha256(place.encode()).hexdigest()[:24],
+    }
+
+
+def content_of(cell, experiment, aligner):
+    """Digest of all that a cell's result depends on, but for the code of skerdiff.
+
+    Cells of two experiments with the same content have the same result. Names do not
+    count, and of user's data the file's content does, not its path.
+    """
+    what = {key: cell[key] for key in ("kind", "data", "behaviour", "seed", "method")}
+    if cell["file"] is not None:
+        path = Path(cell["file"])
+        what["data"] = _digest(path, path.stat().st_mtime_ns)
+    what["setting"] = {k: v for k, v in cell["setting"].items() if k != "name"}
+    if experiment.takes_aligners:
+        for key in MODEL_SETTINGS:
+            value = what["setting"].pop(key, None)
+            if aligner is None and key == "n_components" and value:
+                what["setting"][key] = value
+        what["method"] = None if aligner is None else _parameters(aligner)
+        foreign = [
+            c for c in classes_of(aligner) if not c.__module__.startswith("skerdiff.")
+        ]
+        what["code"] = [code_digest(*foreign)] if foreign else []
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def _digest(path, modified):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _parameters(aligner):
+    """Class and parameters of an aligner, those of its models included."""
+    cls = type(aligner)
+    params = {
+        name: repr(value) if not hasattr(value, "get_params") else type(value).__name__
+        for name, value in aligner.get_params().items()
+    }
+    return [f"{cls.__module__}:{cls.__qualname__}", params]
+
+
+def _present(lines, cells, stale):
+    """Results that count: all, or those of the present code; others are announced."""
+    code = {(cell["key"], cell["content"]): cell["code"] for cell in cells}
+    present, earlier = [], []
+    for line in lines:
+        made = line.get("code")
+        same = code.get((line["key"], line["content"]), made) == made
+        (present if same else earlier).append(line)
+    if earlier:
+        revisions = ", ".join(sorted({str(e["made_by"]["revision"]) for e in earlier}))
+        what = "stay; --stale runs them again, --fresh all"
+        what = "are run again" if stale else what
+        print(f"{len(earlier)} results of earlier code (revision {revisions}) {what}.")
+    return present if stale else lines
+
+
+def _outcomes(cells, task, n_jobs, backend, scheduler):
     """Yield (cell, outcome) as cells finish."""
+    if not cells:
+        return
     by_key = {cell["key"]: cell for cell in cells}
     if backend == "dask":
-        found = _on_dask(cells, own, memory, n_jobs, scheduler)
+        found = _on_dask(cells, task, n_jobs, scheduler)
     elif n_jobs == 1:
-        found = (run_task(cell, own, memory) for cell in cells)
+        found = map(task, cells)
     else:
-        found = _on_processes(cells, own, memory, n_jobs)
+        found = _on_processes(cells, task, n_jobs)
     for key, outcome in found:
         yield by_key[key], outcome
 
 
-def _on_processes(cells, own, memory, n_jobs):
+def _on_processes(cells, task, n_jobs):
     try:
         with parallel_config("loky", inner_max_num_threads=1):
             parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
-            yield from parallel(delayed(run_task)(cell, own, memory) for cell in cells)
+            yield from parallel(delayed(task)(cell) for cell in cells)
     except BrokenProcessPool as error:
-        raise RunError(
+        raise BenchmarkError(
             "A worker died, perhaps for want of memory: fewer --jobs need less. What "
             "was finished is safe; the same command goes on from there. "
             f"({type(error).__name__})"
         ) from error
 
 
-def _on_dask(cells, own, memory, n_jobs, scheduler):
+def _on_dask(cells, task, n_jobs, scheduler):
     """Hand cells to Dask itself: joblib's backend never returns if a worker dies."""
     try:
         from distributed import Client, LocalCluster, as_completed
@@ -180,28 +251,27 @@ def _on_dask(cells, own, memory, n_jobs, scheduler):
     with ExitStack() as stack:
         if scheduler is None:
             n_workers = joblib.cpu_count() if n_jobs == -1 else n_jobs
-            scheduler = stack.enter_context(
-                LocalCluster(
-                    n_workers=n_workers, threads_per_worker=1, dashboard_address=None
-                )
+            cluster = LocalCluster(
+                n_workers=n_workers, threads_per_worker=1, dashboard_address=None
             )
+            scheduler = stack.enter_context(cluster)
         try:
             client = stack.enter_context(Client(scheduler, timeout="20s"))
         except (OSError, ValueError) as error:
-            raise RunError(
+            raise BenchmarkError(
                 f"No Dask scheduler answers at {scheduler!r}: {error}. Start one with "
                 "`dask scheduler`, workers with `dask worker ADDRESS --nthreads 1`, "
                 "and give its address to --scheduler."
             ) from error
         if not client.nthreads():
-            raise RunError(
+            raise BenchmarkError(
                 f"The Dask scheduler at {scheduler!r} has no workers. Start some with "
                 "`dask worker ADDRESS --nthreads 1`."
             )
         waiting, given = iter(cells), {}
 
         def submit(cell):
-            future = client.submit(run_task, cell, own, memory, pure=False)
+            future = client.submit(task, cell, pure=False)
             given[future] = cell["key"]
             return future
 
@@ -222,17 +292,23 @@ def _on_dask(cells, own, memory, n_jobs, scheduler):
             client.cancel(list(given))
 
 
-def run_task(cell, own, memory):
+def run_task(cell, catalogue, own, memory):
     """Run a cell on one thread; an error becomes a part of what is returned."""
     start = time.perf_counter()
     try:
         with limit_threads(1):
-            result = run_cell(cell, own, _memory_here(memory))
+            result = run_cell(cell, catalogue, own, _memory_here(memory))
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
         return cell["key"], {"error": text, "traceback": traceback.format_exc()}
     seconds = time.perf_counter() - start
     return cell["key"], {"result": result, "seconds": seconds, "made_by": made_by()}
+
+
+def run_cell(cell, catalogue, own=None, memory=None):
+    """Run a cell; the result can be written as JSON."""
+    aligner = catalogue.aligner_of(cell, own)
+    return catalogue.experiments[cell["kind"]].run(cell, aligner, memory)
 
 
 def _memory_here(memory):
@@ -247,30 +323,6 @@ def _scratch():
     return folder
 
 
-def _log_error(folder, cell, outcome):
-    with open(folder / ERRORS, "a", encoding="utf-8") as file:
-        file.write(f"{name_of(cell)}\n{outcome['traceback']}\n")
-
-
-def _place(cell):
-    """Digest of where a cell belongs, by names."""
-    names = [cell[k] for k in ("experiment", "data", "method", "seed")]
-    text = json.dumps([*names, cell["setting"]["name"]])
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
-
-
-def _warn_of_other_code(by_content, cells, say):
-    used = {c["content"] for c in cells} & by_content.keys()
-    found = [by_content[content]["made_by"] for content in used]
-    other = [facts for facts in found if facts["code"] != made_by()["code"]]
-    if other:
-        revisions = sorted({str(facts["revision"]) for facts in other})
-        say(
-            f"{len(other)} of the results were made by other code (revision "
-            f"{', '.join(revisions)}). They are kept; --fresh runs all again."
-        )
-
-
 def name_of(cell):
     """Say which cell it is."""
     parts = [cell["experiment"], cell["data"]]
@@ -279,40 +331,23 @@ def name_of(cell):
     return ", ".join([*parts, f"seed {cell['seed']}", cell["method"]])
 
 
-class _Progress:
-    """Say what is finished and how long the rest will take."""
+def _progress(n_cells, n_done):
+    """Make a function that says what is finished, and how long the rest will take."""
+    begin, n_before = time.perf_counter(), n_done
 
-    def __init__(self, n_cells, n_done, say):
-        self.n_cells, self.n_done, self.say = n_cells, n_done, say
-        self.start()
+    def finished(cell, what):
+        nonlocal n_done
+        n_done += 1
+        left = (time.perf_counter() - begin) / (n_done - n_before) * (n_cells - n_done)
+        left = datetime.timedelta(seconds=round(left))
+        place = f"[{n_done}/{n_cells}]"
+        print(f"{place} {name_of(cell)}: {what} ({left} left)", flush=True)
 
-    def start(self):
-        """Take the time from now on; what was done before took none."""
-        self.n_before, self.begin = self.n_done, time.perf_counter()
-
-    def finished(self, cell, result):
-        """Note a result."""
-        shown = [(what, result[key]) for key, what in HEADLINES if key in result]
-        self._step(cell, "{} {:.3f}".format(*shown[0]) if shown else "done")
-
-    def failed(self, cells, error):
-        """Note an error."""
-        for cell in cells:
-            self._step(cell, f"FAILED, {error}")
-
-    def _step(self, cell, what):
-        self.n_done += 1
-        rate = (time.perf_counter() - self.begin) / (self.n_done - self.n_before)
-        left = rate * (self.n_cells - self.n_done)
-        self.say(
-            f"[{self.n_done}/{self.n_cells}] {name_of(cell)}: {what} "
-            f"({_duration(left)} left)"
-        )
+    return finished
 
 
-def _duration(seconds):
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+def _headline(result):
+    for key in ("r2", "log_likelihood"):
+        if key in result:
+            return f"{key.replace('_', '-').replace('r2', 'R2')} {result[key]:.3f}"
+    return "done"

@@ -1,4 +1,4 @@
-"""Pairs of sessions to align, and the settings in which they are unkind."""
+"""Pairs of sessions to align, and the settings that put methods under stress."""
 
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
@@ -12,12 +12,11 @@ from ..datasets import load_motor_cortex, make_reaching_sessions
 from ..exceptions import ConfigurationError
 from ..trials import Trials
 from ..utils._random import derive_seed, numpy_generator
+from . import PAIRS
 
-PAIRS = ("synthetic", "mihi", "jango", "jango-back")
 # First bin of the movement. Mihi's trials are cut at its onset, Jango's five bins
 # before; the simulated reaction time is 0.24 of 20 bins.
 ONSET = {"synthetic": 5, "mihi": 0, "jango": 5, "jango-back": 5}
-TRAIN_SHARE = 0.8
 SIDES = ("source", "target")
 MIN_TRIALS = 8  # of a session in a file; some dozens are needed to align well
 
@@ -27,8 +26,8 @@ SIMULATION = {
     "gain": (float, 1e-3, 1e3),
     "tuning_rotation": (float, -10, 10),
 }
-MODEL = {"n_components": (int, 1, 1000), "noise_scale": (float, 1e-3, 1e3)}
-TRIALS = {
+MODEL_SETTINGS = {"n_components": (int, 1, 1000), "noise_scale": (float, 1e-3, 1e3)}
+TRIAL_SETTINGS = {
     "target_trials": (int, 4, 10**6),
     "target_directions": (int, 1, 10**3),
     "source_directions": (int, 1, 10**3),
@@ -40,7 +39,7 @@ TRIALS = {
     "spikes_kept": (float, 1e-3, 1),
     "permuted": (bool, False, True),
 }
-SETTING = TRIALS | MODEL | SIMULATION
+SETTING = TRIAL_SETTINGS | MODEL_SETTINGS | SIMULATION
 
 
 def load_pair(name, seed=0, behaviour=None, **simulation):
@@ -81,21 +80,20 @@ def load_pair(name, seed=0, behaviour=None, **simulation):
             f"{', '.join(simulation)} can be set for data 'synthetic' only, not for "
             f"{name!r}."
         )
-    if name == "synthetic":
-        data = make_reaching_sessions(random_state=seed, **simulation)
-    elif name in PAIRS:
-        data = load_motor_cortex(
-            name.removesuffix("-back"),
-            behaviour=behaviour,
-            source="day16" if name == "jango-back" else None,
-            random_state=seed,
-        )
-    elif name.endswith(".npz"):
+    if name.endswith(".npz"):
         return read_pair(name, seed)
-    else:
+    if name not in PAIRS:
         raise ConfigurationError(
             f"data {name!r} is not known. Choose one of {list(PAIRS)}, or give the "
             "path of an .npz file."
+        )
+    if name == "synthetic":
+        data = make_reaching_sessions(random_state=seed, **simulation)
+    else:
+        source = "day16" if name == "jango-back" else None
+        name_of = name.removesuffix("-back")
+        data = load_motor_cortex(
+            name_of, behaviour=behaviour, source=source, random_state=seed
         )
     data.onset = ONSET[name]
     return data
@@ -104,83 +102,71 @@ def load_pair(name, seed=0, behaviour=None, **simulation):
 def read_pair(path, seed):
     """Read a user's own sessions, see `load_pair`; shuffle each by itself."""
     arrays = _read_arrays(path)
-    n_bins = arrays["source"].shape[1]
-    onset = arrays.get("onset", np.zeros((), dtype=int))
-    if onset.shape != () or onset != round(float(onset)) or not 0 <= onset < n_bins:
-        raise ConfigurationError(
-            f"{path}: onset must be the number of a bin, 0 to {n_bins - 1}, got "
-            f"{onset}."
-        )
     rng = numpy_generator(derive_seed(seed, "shuffle"))
-    counts, y, direction = {}, [], []
-    for side in SIDES:
-        order = rng.permutation(len(arrays[side]))
-        counts[side] = arrays[side][order]
-        y.append(arrays[f"{side}_behaviour"][order])
-        if f"{side}_direction" in arrays:
-            direction.append(arrays[f"{side}_direction"][order].astype(int))
-    return Bunch(
-        trials=Trials(counts, source="source"),
-        y=np.concatenate(y),
-        direction=np.concatenate(direction) if direction else None,
-        onset=int(onset),
-    )
+    order = {side: rng.permutation(len(arrays[side])) for side in SIDES}
+    counts = {side: arrays[side][order[side]] for side in SIDES}
+    y = np.concatenate([arrays[f"{side}_behaviour"][order[side]] for side in SIDES])
+    direction = None
+    if "source_direction" in arrays:
+        parts = [arrays[f"{side}_direction"][order[side]] for side in SIDES]
+        direction = np.concatenate(parts).astype(int)
+    trials, onset = Trials(counts, source="source"), int(arrays.get("onset", 0))
+    return Bunch(trials=trials, y=y, direction=direction, onset=onset)
 
 
 def _read_arrays(path):
     """Arrays of an .npz file, checked."""
+
+    def need(condition, text):
+        if not condition:
+            raise ConfigurationError(f"{path}{text}")
+
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
     except FileNotFoundError:
         raise
     except Exception as error:  # zipfile, NumPy and pickle each have their own
-        raise ConfigurationError(
-            f"{path} is no .npz file of plain arrays ({type(error).__name__}: {error})."
-        ) from error
+        text = f" is no .npz file of plain arrays ({type(error).__name__}: {error})."
+        raise ConfigurationError(f"{path}{text}") from error
     needed = [*SIDES, *(f"{side}_behaviour" for side in SIDES)]
-    missing = [key for key in needed if key not in arrays]
-    if missing:
-        raise ConfigurationError(
-            f"{path} lacks {missing}; it holds {list(arrays)}. Needed are {needed}; "
-            "source_direction, target_direction and onset are optional."
-        )
     directions = [f"{side}_direction" for side in SIDES]
-    if sum(key in arrays for key in directions) == 1:
-        raise ConfigurationError(f"{path}: give both of {directions}, or neither.")
-    for key in (*needed, *directions, "onset"):
-        value = arrays.get(key)
-        if value is None:
-            continue
-        if value.dtype.kind not in "biuf" or not np.isfinite(value).all():
-            raise ConfigurationError(
-                f"{path}: {key} must hold finite numbers, got {value.dtype}"
-                + (" with NaN or infinity." if value.dtype.kind == "f" else ".")
-            )
+    missing = [key for key in needed if key not in arrays]
+    optional = "source_direction, target_direction and onset are optional"
+    text = (
+        f" lacks {missing}; it holds {list(arrays)}. Needed are {needed}; {optional}."
+    )
+    need(not missing, text)
+    given = sum(key in arrays for key in directions)
+    need(given != 1, f": give both of {directions}, or neither.")
+    for key in arrays.keys() & {*needed, *directions, "onset"}:
+        value = arrays[key]
+        finite = value.dtype.kind in "biuf" and np.isfinite(value).all()
+        text = " with NaN or infinity." if value.dtype.kind == "f" else "."
+        need(finite, f": {key} must hold finite numbers, got {value.dtype}{text}")
     for side, behaviour, towards in zip(SIDES, needed[2:], directions):
-        X, v = arrays[side], arrays[behaviour]
-        if X.ndim != 3 or v.ndim != 3 or X.shape[:2] != v.shape[:2]:
-            raise ConfigurationError(
-                f"{path}: {side} must be (n_trials, n_bins, n_neurons) and {behaviour} "
-                f"(n_trials, n_bins, n_outputs), got {X.shape} and {v.shape}."
-            )
-        if len(X) < MIN_TRIALS or 0 in X.shape + v.shape:
-            raise ConfigurationError(
-                f"{path}: {side} must have {MIN_TRIALS} trials or more, and bins, "
-                f"neurons and outputs; got {X.shape} and {v.shape}."
-            )
-        arrays[side], arrays[behaviour] = X.astype(float), v.astype(float)
-        k = arrays.get(towards)
-        if k is not None and (k.shape != (len(X),) or (k != np.round(k)).any()):
-            raise ConfigurationError(
-                f"{path}: {towards} must have one whole number for each of the "
-                f"{len(X)} trials, got {k.dtype} of shape {k.shape}."
-            )
-    shapes = [arrays[key].shape for key in needed]
-    if shapes[0][1] != shapes[1][1] or shapes[2][2] != shapes[3][2]:
-        raise ConfigurationError(
-            f"{path}: both sessions must have as many bins and outputs, got {shapes}."
+        X, v, k = arrays[side], arrays[behaviour], arrays.get(towards)
+        need(
+            X.ndim == v.ndim == 3 and X.shape[:2] == v.shape[:2],
+            f": {side} must be (n_trials, n_bins, n_neurons) and {behaviour} "
+            f"(n_trials, n_bins, n_outputs), got {X.shape} and {v.shape}.",
         )
+        need(
+            len(X) >= MIN_TRIALS and 0 not in X.shape + v.shape,
+            f": {side} must have {MIN_TRIALS} trials or more, and bins, neurons and "
+            f"outputs; got {X.shape} and {v.shape}.",
+        )
+        need(
+            k is None or (k.shape == (len(X),) and (k == np.round(k)).all()),
+            f": {towards} must have one whole number for each of the {len(X)} trials.",
+        )
+        arrays[side], arrays[behaviour] = X.astype(float), v.astype(float)
+    shapes = [arrays[key].shape for key in needed]
+    alike = shapes[0][1] == shapes[1][1] and shapes[2][2] == shapes[3][2]
+    need(alike, f": both sessions must have as many bins and outputs, got {shapes}.")
+    last, onset = shapes[0][1] - 1, arrays.get("onset", np.zeros(()))
+    whole = onset.shape == () and onset == np.round(onset) and 0 <= onset <= last
+    need(whole, f": onset must be the number of a bin, 0 to {last}, got {onset}.")
     return arrays
 
 
@@ -198,7 +184,7 @@ class Split:
     present: np.ndarray  # (n_test,), whether both sides' trials hold that direction
 
 
-def make_split(data, seed=0, setting=None, train_share=TRAIN_SHARE):
+def make_split(data, seed=0, setting=None, train_share=0.8):
     """Split two sessions into what is learned from, adapted to and scored.
 
     Parameters
@@ -208,14 +194,14 @@ def make_split(data, seed=0, setting=None, train_share=TRAIN_SHARE):
     seed : int, default=0
         Which directions a setting leaves out, and how halves are drawn.
     setting : dict, default=None
-        How the sessions are unkind: ``target_trials``, how many trials to adapt to;
-        ``target_directions`` and ``source_directions``, how many directions are left,
-        neighbours or, with ``spread``, evenly spread; ``target_skew`` and
+        How methods are put under stress: ``target_trials``, how many trials to adapt
+        to; ``target_directions`` and ``source_directions``, how many directions are
+        left, neighbours or, with ``spread``, evenly spread; ``target_skew`` and
         ``source_skew``, three neighbouring directions full, the rest a quarter;
         ``bins_after_onset``, how many bins from the onset of the movement on;
         ``halves``, disjoint halves of the source session, trials and neurons, in place
         of the two sessions; ``spikes_kept``, the probability with which each spike of
-        both sessions is kept; ``permuted``, the adapted trials' counts permuted over
+        both sessions stays; ``permuted``, the adapted trials' counts permuted over
         trials, for each neuron and bin apart, which leaves nothing to align. Other keys
         are left alone.
     train_share : float, default=0.8
@@ -231,42 +217,36 @@ def make_split(data, seed=0, setting=None, train_share=TRAIN_SHARE):
     ConfigurationError
         If a setting asks for directions, bins or trials that the data do not have.
     """
-    setting = {} if setting is None else setting
-    trials, y, direction = data.trials, data.y, data.direction
-    source_name = trials.source
-    (target_name,) = [name for name in trials.names if name != source_name]
+    setting = setting or {}
+    source_name = data.trials.source
+    (target_name,) = [name for name in data.trials.names if name != source_name]
     sides = []
     for name in (source_name, target_name):
-        mine = trials.session == name
-        towards = None if direction is None else direction[mine]
-        sides.append([trials[name], y[mine], towards])
+        mine = data.trials.session == name
+        towards = None if data.direction is None else data.direction[mine]
+        sides.append([data.trials[name], data.y[mine], towards])
     if setting.get("halves"):
         sides = _halves(sides[0], seed)
     if "spikes_kept" in setting:
         sides = _thin(sides, setting["spikes_kept"], seed)
-    source, target = sides
-    n_bins = setting.get("bins_after_onset")
-    if n_bins is not None:
-        window = slice(data.onset, data.onset + n_bins)
-        if window.stop > source[0].shape[1]:
+    if n_bins := setting.get("bins_after_onset"):
+        window, n_all = slice(data.onset, data.onset + n_bins), sides[0][0].shape[1]
+        if window.stop > n_all:
             raise ConfigurationError(
                 f"bins_after_onset={n_bins} reaches beyond the trials: they have "
-                f"{source[0].shape[1]} bins, and movement starts in bin {data.onset}."
+                f"{n_all} bins, and movement starts in bin {data.onset}."
             )
-        for side in (source, target):
-            side[:2] = side[0][:, window], side[1][:, window]
-    source = _choose(source, setting, "source", seed)
-    n_train = round(train_share * len(target[0]))
-    test = [part if part is None else part[n_train:] for part in target]
-    train = [part if part is None else part[:n_train] for part in target]
-    train = _choose(train, setting, "target", seed)
-    n_trials = setting.get("target_trials")
-    if n_trials is not None:
+        sides = [[X[:, window], y[:, window], towards] for X, y, towards in sides]
+    n_train = round(train_share * len(sides[1][0]))
+    source = _choose(sides[0], setting, "source", seed)
+    test = _take(sides[1], slice(n_train, None))
+    train = _choose(_take(sides[1], slice(n_train)), setting, "target", seed)
+    if n_trials := setting.get("target_trials"):
         if n_trials > len(train[0]):
             raise ConfigurationError(
                 f"target_trials={n_trials}, but there are {len(train[0])} to adapt to."
             )
-        train = [part if part is None else part[:n_trials] for part in train]
+        train = _take(train, slice(n_trials))
     if setting.get("permuted"):
         rng = numpy_generator(derive_seed(seed, "permuted"))
         order = rng.random_sample(train[0].shape).argsort(0)
@@ -275,30 +255,25 @@ def make_split(data, seed=0, setting=None, train_share=TRAIN_SHARE):
     for side, name in ((train, "target"), (source, "source")):
         if f"{name}_directions" in setting:
             present &= np.isin(test[2], side[2])
-    if target[2] is not None:
-        target[2] = np.concatenate([train[2], test[2]])
-    return Split(
-        tuple(source[:2]),
-        tuple(train[:2]),
-        tuple(test[:2]),
-        source_name,
-        target_name,
-        source[2],
-        target[2],
-        present,
-    )
+    both = None if test[2] is None else np.concatenate([train[2], test[2]])
+    parts = (tuple(side[:2]) for side in (source, train, test))
+    return Split(*parts, source_name, target_name, source[2], both, present)
+
+
+def _take(side, rows):
+    return [None if part is None else part[rows] for part in side]
 
 
 def _halves(side, seed):
     """Two sessions of other trials and other neurons, from one."""
     rng = numpy_generator(derive_seed(seed, "halves"))
-    X, y, direction = side
-    found = []
-    neurons = np.array_split(rng.permutation(X.shape[2]), 2)
-    for rows, columns in zip(np.array_split(rng.permutation(len(X)), 2), neurons):
-        towards = None if direction is None else direction[rows]
-        found.append([X[rows][:, :, np.sort(columns)], y[rows], towards])
-    return found
+    n_trials, _, n_neurons = side[0].shape
+    neurons = np.array_split(rng.permutation(n_neurons), 2)
+    halves = [_take(side, r) for r in np.array_split(rng.permutation(n_trials), 2)]
+    return [
+        [X[:, :, np.sort(mine)], *rest]
+        for (X, *rest), mine in zip(halves, neurons, strict=True)
+    ]
 
 
 def _thin(sides, kept, seed):
@@ -306,10 +281,11 @@ def _thin(sides, kept, seed):
     rng = numpy_generator(derive_seed(seed, "spikes kept"))
     found = []
     for X, *rest in sides:
-        if (X < 0).any() or (X != np.round(X)).any():
+        wrong = (X < 0) | (X != np.round(X))
+        if wrong.any():
             raise ConfigurationError(
                 "spikes_kept needs whole counts, which these data are not: they hold "
-                f"{X.flat[np.argmax((X < 0) | (X != np.round(X)))]:.3g}."
+                f"{X.flat[np.argmax(wrong)]:.3g}."
             )
         found.append([rng.binomial(X.astype(int), kept).astype(float), *rest])
     return found
@@ -326,7 +302,8 @@ def _choose(side, setting, name, seed):
             f"{name}_directions and {name}_skew need the direction of every trial, "
             "which these data do not hold."
         )
-    known = np.roll(np.unique(direction), -(seed % len(np.unique(direction))))
+    known = np.unique(direction)
+    known = np.roll(known, -(seed % len(known)))
     used = np.ones(len(direction), dtype=bool)
     if n_kept is not None:
         if n_kept > len(known):
@@ -341,4 +318,4 @@ def _choose(side, setting, name, seed):
         for k in known[3:]:
             rows = np.flatnonzero(direction == k)
             used[rows[-(-len(rows) // 4) :]] = False
-    return [part[used] for part in side]
+    return _take(side, used)

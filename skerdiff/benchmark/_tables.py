@@ -1,31 +1,55 @@
-"""Tables of results: what each kind of experiment shows, and how it is written."""
+"""Tables of results: statistics over seeds, and how a table is written."""
 
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
-import csv
 import html
-import io
 from dataclasses import dataclass, field
 
 import numpy as np
-
-from ._statistics import paired_difference, spread
+import pandas as pd
+from scipy.stats import bootstrap, rankdata
 
 
 @dataclass
 class Table:
-    """Rows of text under a header, with a title and notes."""
+    """Texts in rows and columns, with a title and notes.
 
-    name: str  # of its file
+    Parameters
+    ----------
+    name, title : str
+        Name of its file, and title.
+    frame : DataFrame or list of dict
+        The texts.
+    notes : list of str
+        Sentences below the table.
+    results : DataFrame or None
+        What the table was made from.
+    """
+
+    name: str
     title: str
-    header: list
-    rows: list
+    frame: pd.DataFrame
     notes: list = field(default_factory=list)
+    results: pd.DataFrame | None = None
+
+    def __post_init__(self):
+        self.frame = pd.DataFrame(self.frame).astype(object).fillna("").astype(str)
+
+    def earlier_code(self):
+        """Say how many of the results earlier code made; empty if none did."""
+        results = self.results
+        if results is None or "earlier" not in results or not results["earlier"].any():
+            return ""
+        earlier = results[results["earlier"]]
+        revisions = ", ".join(sorted(set(earlier["revision"])))
+        some = f"{len(earlier)} of {len(results)} results are made"
+        some = "Made" if len(earlier) == len(results) else some
+        return f"{some} by earlier code, revision {revisions}."
 
     def rst(self):
         """Write as a simple table of reStructuredText, without its title."""
-        rows = [self.header, *self.rows]
+        rows = [list(self.frame.columns), *self.frame.to_numpy().tolist()]
         widths = [max(map(len, column)) for column in zip(*rows)]
         rule = "  ".join("=" * width for width in widths)
         lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths)) for row in rows]
@@ -34,85 +58,70 @@ class Table:
 
     def csv(self):
         """Write as comma-separated values."""
-        file = io.StringIO()
-        csv.writer(file, lineterminator="\n").writerows([self.header, *self.rows])
-        return file.getvalue()
+        return self.frame.to_csv(index=False, lineterminator="\n")
 
     def html(self):
         """Write as a table of HTML, with its title and notes."""
-
-        def row(cells, tag):
-            return "".join(f"<{tag}>{html.escape(str(c))}</{tag}>" for c in cells)
-
-        body = "\n".join(f"<tr>{row(cells, 'td')}</tr>" for cells in self.rows)
-        notes = "".join(f"<p>{html.escape(note)}</p>\n" for note in self.notes)
+        notes = [note for note in (*self.notes, self.earlier_code()) if note]
         return (
-            f"<h3>{html.escape(self.title)}</h3>\n<table>\n"
-            f"<tr>{row(self.header, 'th')}</tr>\n{body}\n</table>\n{notes}"
+            f"<h3>{html.escape(self.title)}</h3>\n"
+            + self.frame.to_html(index=False, border=0)
+            + "".join(f"\n<p>{html.escape(note)}</p>" for note in notes)
         )
 
 
-def group(lines, *keys):
-    """Group lines by entries of theirs, in order of appearance."""
-    groups = {}
-    for line in lines:
-        name = tuple(_entry(line, key) for key in keys)
-        groups.setdefault(name[0] if len(keys) == 1 else name, []).append(line)
-    return groups
+def group(results, *keys):
+    """Group rows by columns, in order of appearance."""
+    return results.groupby(keys[0] if len(keys) == 1 else list(keys), sort=False)
 
 
-def _entry(line, key):
-    return line["setting"]["name"] if key == "setting" else line[key]
-
-
-def by_seed(lines, what):
-    """One measure of some lines, by seed; lines without it are left out."""
-    found = {line["seed"]: line["result"].get(what) for line in lines}
-    return {seed: value for seed, value in found.items() if value is not None}
-
-
-def parts_of(experiment, lines):
-    """Yield name, title and lines of what gets a table and a figure of its own.
-
-    That is the results on one pair of sessions; of kinds that do not show settings side
-    by side, in one setting.
-    """
-    kind, settings = lines[0]["kind"], group(lines, "setting")
-    apart = kind not in ("decoding", "criteria") and len(settings) > 1
-    for data, of_data in group(lines, "data").items():
-        name, title = slug(experiment, data), f"{experiment}: {data}"
-        if not apart:
-            yield name, title, of_data
-            continue
-        for setting, mine in group(of_data, "setting").items():
-            yield f"{name}-{slug(setting)}", f"{title}, {setting}", mine
-
-
-def slug(*texts):
-    """Make a name for a file."""
-    text = "".join(c if c.isalnum() else "-" for c in " ".join(texts).lower())
-    return "-".join(part for part in text.split("-") if part)
+def by_seed(results, what="r2", across="method"):
+    """Lay out one measure: seeds down, methods (or settings) across; NaN is missing."""
+    names = results[across].unique()
+    if what not in results:
+        return pd.DataFrame(columns=names, dtype=float)
+    values = results.groupby(["seed", across])[what].last().unstack()
+    return values.reindex(columns=names).astype(float)
 
 
 def summary(values, digits=2, worst=min, wanted=0):
-    """Write mean, standard deviation and, in brackets, the worst.
+    """Write mean, standard deviation and, in brackets, the worst of some values.
 
-    Of fewer values than are wanted the number is said too.
+    NaN counts as missing. Of fewer values than are wanted the number is said too.
     """
-    values = list(values)
-    if not values:
+    values = np.array(values, dtype=float)
+    values = values[~np.isnan(values)]
+    if len(values) == 0:
         return ""
-    text = f"{np.mean(values):.{digits}f}"
+    text = f"{values.mean():.{digits}f}"
     if len(values) > 1:
-        text += f" ± {spread(values):.{digits}f} [{worst(values):.{digits}f}]"
+        text += f" ± {values.std(ddof=1):.{digits}f} [{worst(values):.{digits}f}]"
     if len(values) < wanted:
         text += f" ({len(values)} of {wanted} seeds)"
     return text
 
 
-def difference(mine, reference, digits=3):
-    """Write the mean of paired differences and its interval."""
-    mean, low, high = paired_difference(mine, reference)
+def paired_difference(values, others):
+    """Mean of paired differences, and the ends of its 95 % bootstrap interval.
+
+    Pairs, of two Series, are those of the same index, a seed for example; what cannot
+    be computed is NaN. The interval speaks of other seeds on the same recording, not of
+    other recordings.
+    """
+    found = (values - others).dropna().sort_index().to_numpy()
+    if len(found) == 0:
+        return np.nan, np.nan, np.nan
+    if len(found) == 1 or np.ptp(found) == 0:
+        return float(found.mean()), *([np.nan if len(found) == 1 else found[0]] * 2)
+    interval = bootstrap(
+        (found,), np.mean, method="percentile", random_state=np.random.default_rng(0)
+    ).confidence_interval
+    return float(found.mean()), float(interval.low), float(interval.high)
+
+
+def difference(values, others, digits=3):
+    """Write the mean of paired differences of two Series, and its 95 % interval."""
+    mean, low, high = paired_difference(values, others)
     if np.isnan(mean):
         return ""
     if np.isnan(low):
@@ -120,14 +129,17 @@ def difference(mine, reference, digits=3):
     return f"{mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
 
 
-def n_seeds(lines):
-    """Count the seeds."""
-    return len({line["seed"] for line in lines})
+def mean_ranks(values):
+    """Mean rank of each column over seeds that all have; 1 is the highest value."""
+    shared = values.dropna()
+    ranks = rankdata(-shared.to_numpy(), axis=1).reshape(shared.shape)
+    means = ranks.mean(0) if len(shared) else np.full(shared.shape[1], np.nan)
+    return pd.Series(means, index=values.columns)
 
 
-def seeds_note(lines):
+def seeds_note(results):
     """Say what is written of several seeds."""
-    n = n_seeds(lines)
+    n = results["seed"].nunique()
     if n == 1:
         return "One seed."
     return (
@@ -137,8 +149,14 @@ def seeds_note(lines):
     )
 
 
-def reference_of(lines):
+def reference_of(results):
     """Name the method that others are compared with."""
-    methods = [line["method"] for line in lines]
-    asked = lines[0].get("reference")
+    methods = list(results["method"])
+    asked = results["reference"].iloc[0]
     return next(m for m in (asked, "geometry only", methods[0]) if m in methods)
+
+
+def slug(*texts):
+    """Make a name for a file."""
+    text = "".join(c if c.isalnum() else "-" for c in " ".join(texts).lower())
+    return "-".join(part for part in text.split("-") if part)

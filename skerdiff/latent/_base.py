@@ -191,7 +191,8 @@ class LatentModel(
         check_conditions(conditions, X, form)
         if isinstance(X, Trials):
             X = X[X.source]
-        check_not_silent(X, "X")
+        # zeros behind trials are no change of activity
+        check_not_silent(X if lengths is None else X[is_within(X, lengths)][None], "X")
         return X.astype(np.float64), y, lengths
 
     def _check_activity(self, X):

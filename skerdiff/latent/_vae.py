@@ -7,26 +7,22 @@ import numbers
 
 import numpy as np
 import torch
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from ..trials import Trials
 from ..utils._random import derive_seed, draw_seed, numpy_generator
-from ..utils._sklearn import Interval, StrOptions
+from ..utils._sklearn import COUNT, NON_NEGATIVE, POSITIVE, Interval, StrOptions
 from ..utils._torch import as_tensor, limit_threads, resolve_device
 from ..utils._training import train_module
-from ._base import LatentModel, by_length, check_lengths, is_within
+from ._base import by_length, check_lengths, is_within
+from ._decoder import DecodingLatentModel
 from ._features import activity_features, choose_likelihood
 from ._modules import PosteriorMean, SequentialVAEModule
-from ._objectives import bits_per_spike, gaussian_log_likelihood
 from ._readin import initial_readin
 
 _COLLAPSED = 0.01  # variance below which a dim with prior variance 1 says nothing
-_POSITIVE = [Interval(numbers.Integral, 1, None, closed="left")]
-_NOT_NEGATIVE = [Interval(numbers.Real, 0, None, closed="left")]
 
 
-class SequentialVAE(LatentModel):
+class SequentialVAE(DecodingLatentModel):
     r"""Sequential variational autoencoder of neural activity.
 
     A linear read-in maps the smoothed square roots of counts :math:`f(X)` to
@@ -151,23 +147,23 @@ class SequentialVAE(LatentModel):
     """
 
     _parameter_constraints = {
-        "n_components": _POSITIVE,
-        "n_readin": _POSITIVE,
-        "n_hidden": _POSITIVE,
+        "n_components": COUNT,
+        "n_readin": COUNT,
+        "n_hidden": COUNT,
         "bidirectional": ["boolean"],
         "likelihood": [StrOptions({"auto", "poisson", "gaussian"})],
-        "smoothing": _NOT_NEGATIVE,
-        "kl_weight": _NOT_NEGATIVE,
-        "behaviour_weight": _NOT_NEGATIVE,
-        "readin_noise": _NOT_NEGATIVE,
+        "smoothing": NON_NEGATIVE,
+        "kl_weight": NON_NEGATIVE,
+        "behaviour_weight": NON_NEGATIVE,
+        "readin_noise": NON_NEGATIVE,
         "dropout": [Interval(numbers.Real, 0, 1, closed="left")],
-        "learning_rate": [Interval(numbers.Real, 0, None, closed="neither")],
-        "weight_decay": _NOT_NEGATIVE,
-        "batch_size": _POSITIVE,
-        "max_iter": _POSITIVE,
-        "patience": _POSITIVE,
+        "learning_rate": POSITIVE,
+        "weight_decay": NON_NEGATIVE,
+        "batch_size": COUNT,
+        "max_iter": COUNT,
+        "patience": COUNT,
         "validation_fraction": [Interval(numbers.Real, 0, 1, closed="left")],
-        "trial_length": [*_POSITIVE, None],
+        "trial_length": [*COUNT, None],
         "device": [str, torch.device],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -413,63 +409,9 @@ class SequentialVAE(LatentModel):
             mean = self.module_.posterior(hidden).chunk(2, dim=-1)[0]
         return mean[0, 0].numpy(), state
 
-    def inverse_transform(self, Z):
-        """Expected activity given latents.
-
-        Parameters
-        ----------
-        Z : array-like of shape (n_trials, n_bins, n_components), Trials or 2-D array
-            Latents.
-
-        Returns
-        -------
-        X : ndarray of shape (n_trials, n_bins, n_neurons), Trials or 2-D ndarray
-            Expected counts per bin (means under a Gaussian likelihood) of the neurons
-            seen in `fit`, in the form of the input.
-
-        Raises
-        ------
-        ValueError
-            If Z is not finite or has another number of latent dims.
-        """
-        check_is_fitted(self)
-        if isinstance(Z, Trials):
-            return Z.map(self._decode)
-        return self._decode(check_array(Z, allow_nd=True, input_name="Z"))
-
-    def _decode(self, Z):
-        if Z.shape[-1] != self.n_components:
-            raise ValueError(
-                f"Z has {Z.shape[-1]} latent dims, but {type(self).__name__} has "
-                f"{self.n_components}."
-            )
+    def _expected(self, Z):
         with torch.no_grad(), limit_threads(1):
             return self.module_.decode(as_tensor(Z, torch.float64)).numpy()
 
-    def score(self, X, y=None):
-        """How well expected activity fits trials, held out ones above all.
-
-        The latents are inferred from the same activity. No labels are read.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_trials, n_bins, n_neurons), Trials or 2-D array
-            Activity of the neurons seen in `fit`.
-        y : Ignored
-            Not used, present for API consistency.
-
-        Returns
-        -------
-        score : float
-            Under a Poisson likelihood bits per spike over each neuron's mean rate in
-            `fit`; under a Gaussian one the mean log-likelihood per bin and neuron in
-            nats.
-        """
-        X, form = self._check_activity(X)
-        if isinstance(X, Trials):
-            X = X.to_array()
-        mean = self._decode(self.encode(self.features(X)))
-        if self.likelihood_ == "poisson":
-            return bits_per_spike(mean, X, self.mean_activity_)
-        log_var = self.module_.log_noise.detach().numpy()
-        return float(gaussian_log_likelihood(mean, log_var, X).mean())
+    def _log_noise(self):
+        return self.module_.log_noise.detach().numpy()

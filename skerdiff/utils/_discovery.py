@@ -12,6 +12,8 @@ from sklearn.base import BaseEstimator
 from ._sklearn import StrOptions, validate_params
 
 _PACKAGE = __name__.split(".")[0]
+# hold no estimators, and may need extras
+_APPLICATIONS = ("benchmark", "cli")
 # what an estimator of each type has
 _METHODS = {
     "aligner": "adapt",
@@ -49,7 +51,8 @@ def all_estimators(type_filter=None):
     for module in pkgutil.walk_packages(
         import_module(_PACKAGE).__path__, f"{_PACKAGE}."
     ):
-        if any(part.startswith("_") for part in module.name.split(".")):
+        parts = module.name.split(".")
+        if parts[1] in _APPLICATIONS or any(part.startswith("_") for part in parts):
             continue
         module = import_module(module.name)
         for name in getattr(module, "__all__", ()):

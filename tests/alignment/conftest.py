@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from skerdiff import DiffusionPrior, SequentialVAE
+from skerdiff.alignment import _cache
 from skerdiff.datasets import make_reaching_sessions
 
 
@@ -43,3 +44,17 @@ def erdiff_settings(settings):
     """The same for ERDiff."""
     prior = DiffusionPrior(max_iter=6, n_channels=8, n_heads=2, n_blocks=1)
     return settings | {"prior": prior, "n_starts": 40, "max_steps": 20}
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """Names of the functions that were run and not loaded."""
+    found, run = [], _cache.run
+
+    def counted(func, arguments, code, unkeyed):
+        found.append(func.__name__)
+        return run(func, arguments, code, unkeyed)
+
+    counted.__module__, counted.__qualname__ = run.__module__, run.__qualname__
+    monkeypatch.setattr(_cache, "run", counted)
+    return found

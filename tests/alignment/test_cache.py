@@ -168,22 +168,8 @@ def test_an_error_is_not_kept(tmp_path, folder):
     assert n_calls(folder) == 2
 
 
-@pytest.fixture
-def calls(monkeypatch):
-    """Names of the functions that were run and not loaded."""
-    found, run = [], _cache.run
-
-    def counted(func, arguments, code, unkeyed):
-        found.append(func.__name__)
-        return run(func, arguments, code, unkeyed)
-
-    counted.__module__, counted.__qualname__ = run.__module__, run.__qualname__
-    monkeypatch.setattr(_cache, "run", counted)
-    return found
-
-
 @pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning")
-def test_geometry_is_searched_once(reaching, tmp_path, calls):
+def test_geometry_is_searched_once(reaching, tmp_path, computed):
     model = SequentialVAE(max_iter=1, n_hidden=4)
     settings = {"memory": str(tmp_path), "n_starts": 1, "random_state": 0}
     found = [
@@ -194,12 +180,12 @@ def test_geometry_is_searched_once(reaching, tmp_path, calls):
         for _ in range(2)
     ]
     assert_array_equal(*found)
-    assert calls == ["fit_model", "find_candidates"]
+    assert computed == ["fit_model", "find_candidates"]
 
 
 @pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning")
 def test_a_search_over_latent_dims_searches_the_geometry_once(
-    reaching, tmp_path, calls
+    reaching, tmp_path, computed
 ):
     trials = Trials({"day0": reaching.source, "day1": reaching.adapt})
     y = np.concatenate([reaching.y_source, reaching.y_adapt])
@@ -211,4 +197,4 @@ def test_a_search_over_latent_dims_searches_the_geometry_once(
     search.fit(trials, y)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     # three models, and one search for each of the two folds
-    assert sorted(calls) == ["find_candidates"] * 2 + ["fit_model"] * 3
+    assert sorted(computed) == ["find_candidates"] * 2 + ["fit_model"] * 3

@@ -209,7 +209,7 @@ def test_global_generator_is_left_alone():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_aligner(reaching, settings, any_step_is_kept):
+def test_aligner(reaching, settings, any_step_is_accepted):
     aligner = DANNAligner(n_starts=40, max_steps=5, check_every=1, **settings)
     aligner.fit(reaching.source, reaching.y_source)
     again = copy.deepcopy(aligner).adapt(reaching.adapt)

@@ -154,7 +154,7 @@ def test_permuted_neurons_are_recovered(fitted, decoder, reaching):
 
 
 @pytest.mark.parametrize("init", ["source", "random"])
-def test_published_starts_run_and_report(fitted, reaching, init, any_step_is_kept):
+def test_published_starts_run_and_report(fitted, reaching, init, any_step_is_accepted):
     aligner = variant(fitted, init=init, max_steps=10).adapt(reaching.adapt)
     report = aligner.alignment_report_["target"]
     assert report["init"] == init
@@ -183,7 +183,7 @@ def test_random_start_centres_the_activations(fitted, reaching):
 
 @pytest.mark.parametrize("anchor", ["moments", "transport", None])
 def test_every_anchor_lowers_the_criterion(
-    fitted, decoder, reaching, anchor, any_step_is_kept
+    fitted, decoder, reaching, anchor, any_step_is_accepted
 ):
     aligner = variant(fitted, anchor=anchor).adapt(reaching.adapt)
     report = aligner.alignment_report_["target"]

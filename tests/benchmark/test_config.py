@@ -1,13 +1,17 @@
 """Configurations: what is read, and what is refused."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from skerdiff.benchmark._config import read_configuration, ready_made
-from skerdiff.benchmark._methods import BASELINES, METHODS, make_aligner
+from skerdiff.benchmark import CATALOGUE, Experiment, read_configuration
+from skerdiff.benchmark._methods import make_aligner
 from skerdiff.exceptions import ConfigurationError
+from skerdiff.utils import all_estimators
+
+GOOD_METHOD = {"aligner": "ERDiffAligner", "max_steps": 7}
 
 GOOD = """
 title = "Mine"
@@ -37,23 +41,35 @@ def write(folder, text, **change):
     return folder / "mine.toml"
 
 
-@pytest.mark.parametrize("name", ready_made())
+@pytest.mark.parametrize("name", CATALOGUE.ready())
 def test_ready_made_configurations_can_be_run(name):
     configuration = read_configuration(name)
     assert configuration.title and configuration.description
     cells = configuration.cells()
-    assert cells
-    names = {(c["experiment"], str(c["setting"]), c["method"]) for c in cells}
-    assert len(names) > 0
+    entries = configuration.experiments
+    sizes = [
+        len(e.settings) * len(e.methods) * len(e.seeds) * len(e.data) for e in entries
+    ]
+    # every combination once, by names that tell cells apart
+    names = {
+        (c["experiment"], c["setting"]["name"], c["method"], c["seed"], c["data"])
+        for c in cells
+    }
+    assert len(cells) == len(names) == sum(sizes) > len(entries)
 
 
-def test_table_1_holds_every_method_from_both_starts_on_both_recordings():
-    cells = read_configuration("table1").cells()
-    mine = [cell for cell in cells if cell["experiment"] == "table 1"]
-    assert {c["method"] for c in mine} == set(METHODS) | set(BASELINES)
-    assert {c["data"] for c in mine} == {"mihi", "jango"}
-    assert {c["seed"] for c in mine} >= set(range(5))
-    assert len(mine) == len(METHODS | BASELINES) * 2 * 5
+def test_every_aligner_is_a_method_by_the_name_of_its_class(tmp_path):
+    text = GOOD.replace('"oracle"]', '"DANNAligner", "all"]')
+    cells = read_configuration(write(tmp_path, text)).cells()
+    methods = list(dict.fromkeys(cell["method"] for cell in cells))
+    aligners = [name for name, _ in all_estimators("aligner")]
+    assert len(aligners) > 10
+    assert methods[:2] == ["short ERDiff", "DANNAligner"]
+    types = {
+        type(CATALOGUE.aligner_of(c, {"short ERDiff": GOOD_METHOD})) for c in cells
+    }
+    assert {cls.__name__ for cls in types - {type(None)}} == set(aligners)
+    assert len(methods) == 1 + len(aligners) + 1  # and the oracle
 
 
 def test_a_configuration_of_ones_own(tmp_path):
@@ -103,9 +119,6 @@ def test_a_configuration_of_ones_own(tmp_path):
         (("n_components = 12", "noise_scale = nan"), "must be from 0.001 to 1000.0"),
         (("n_components = 12", "turnover = 0.5"), "are for data 'synthetic' alone"),
         (('name = "one"', 'behaviour = "speed"'), "'speed' is not there for data"),
-        (('name = "one"', 'kind = "equal time"'), "have no meaning for kind 'equal"),
-        (('name = "one"', 'kind = "dynamics"'), "simulates its data"),
-        (('name = "one"', 'kind = "latents"'), "the oracle has no source latents"),
         (('name = "one"', 'name = "cells"'), "'cells' needs another name"),
         (('["short ERDiff", "oracle"]', "[]"), "methods must be a list of names"),
         (
@@ -123,13 +136,23 @@ def test_what_is_wrong_is_said(tmp_path, change, message):
 
 def test_all_that_is_wrong_is_said_at_once(tmp_path):
     text = '[[experiment]]\ndata = ["x"]\nmethods = ["y"]\nseeds = -1\n'
+    text += "stray = 1\n[method.z]\naligner = 3\n"
     with pytest.raises(ConfigurationError) as caught:
         read_configuration(write(tmp_path, text))
-    assert str(caught.value).count("\n- ") == 3
+    faults = str(caught.value).split("\n- ")[1:]
+    for part in (
+        "method 'z': a method must be",
+        "data 'x'",
+        "method 'y'",
+        "seeds must",
+    ):
+        assert sum(part in fault for fault in faults) == 1
+    assert any("'stray' is no key" in fault for fault in faults)
+    assert len(faults) == 5
 
 
 def test_no_such_configuration():
-    with pytest.raises(FileNotFoundError, match="those that come with skerdiff.*smoke"):
+    with pytest.raises(FileNotFoundError, match="the ready ones are .*smoke"):
         read_configuration("smoek")
 
 
@@ -162,3 +185,36 @@ def test_names_that_would_share_files_are_refused(tmp_path):
     text = GOOD + GOOD[GOOD.index("[[experiment]]") :].replace('"one"', '"ONE!"')
     with pytest.raises(ConfigurationError, match="'ONE!' needs another name"):
         read_configuration(write(tmp_path, text))
+
+
+def test_experiments_of_ones_own_say_what_they_take(tmp_path):
+    class Own(Experiment):
+        methods = ("a", "b")
+        takes_aligners = False
+        settings = frozenset({"target_trials"})
+
+        def refuse(self, methods):
+            return ["no b today."] if "b" in methods else []
+
+    class Simulated(Own):
+        simulates = "dice"
+
+    more = {"own": Own(), "simulated": Simulated()}
+    catalogue = replace(CATALOGUE, experiments=CATALOGUE.experiments | more)
+    text = GOOD.replace('name = "one"', 'name = "one"\nkind = "own"')
+    with pytest.raises(ConfigurationError) as caught:
+        read_configuration(write(tmp_path, text), catalogue)
+    for fault in ("'short ERDiff' is not known", "['n_components'] have no meaning"):
+        assert fault in str(caught.value)
+    text = text.replace('["short ERDiff", "oracle"]', '["a", "b"]')
+    text = text.replace('"own"', '"simulated"')
+    with pytest.raises(ConfigurationError, match="no b today") as caught:
+        read_configuration(write(tmp_path, text), catalogue)
+    assert "kind 'simulated' simulates its data; remove data" in str(caught.value)
+    text = text.replace('["a", "b"]', '["a"]').replace(', { name = "wide", n_comp', "#")
+    text = text.replace('data = ["synthetic", "mine.npz"]', "") + "]"
+    cells = read_configuration(write(tmp_path, text), catalogue).cells()
+    assert {(c["method"], c["data"], c["seed"]) for c in cells} == {
+        ("a", "dice", 3),
+        ("a", "dice", 5),
+    }

@@ -8,12 +8,8 @@ import sys
 import pytest
 
 from skerdiff.benchmark import _results
-from skerdiff.benchmark._results import (
-    FILE,
-    ResultsError,
-    open_results,
-    read_results,
-)
+from skerdiff.benchmark._results import FILE, open_results, read_results
+from skerdiff.exceptions import BenchmarkError
 
 
 def line(key, value=0):
@@ -50,7 +46,7 @@ def test_a_half_written_last_line_is_passed_over_and_removed(tmp_path, torn):
 def test_damage_in_the_middle_is_an_error_that_names_the_line(tmp_path, damage):
     a, b = (json.dumps(line(key)) for key in "ab")
     (tmp_path / FILE).write_text(f"{a}\n{damage}\n{b}\n")
-    with pytest.raises(ResultsError, match="line 2, is damaged"):
+    with pytest.raises(BenchmarkError, match="line 2, is damaged"):
         read_results(tmp_path)
 
 
@@ -92,7 +88,7 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch, room):
 
     monkeypatch.setattr(_results, "open", full_open, raising=False)
     with open_results(tmp_path) as append:
-        with pytest.raises(ResultsError, match="could not be written .* are safe"):
+        with pytest.raises(BenchmarkError, match="could not be written .* are safe"):
             append(line("b"))
     monkeypatch.undo()
     assert (tmp_path / FILE).read_text() == json.dumps(line("a")) + "\n"
@@ -101,10 +97,11 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch, room):
 def test_two_runs_do_not_write_to_one_folder(tmp_path):
     script = (
         "import sys\n"
-        "from skerdiff.benchmark._results import open_results, ResultsError\n"
+        "from skerdiff.benchmark._results import open_results\n"
+        "from skerdiff.exceptions import BenchmarkError\n"
         "try:\n"
         "    with open_results(sys.argv[1]) as append: append({})\n"
-        "except ResultsError as error: print(error)\n"
+        "except BenchmarkError as error: print(error)\n"
     )
     with open_results(tmp_path) as append:
         append(line("a"))

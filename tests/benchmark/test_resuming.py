@@ -11,9 +11,9 @@ import pytest
 from skerdiff.benchmark import _runner as runner
 from skerdiff.benchmark._cli import main
 from skerdiff.benchmark._config import read_configuration
-from skerdiff.benchmark._experiments import run_cell
-from skerdiff.benchmark._report import load
+from skerdiff.benchmark._report import _planned as planned
 from skerdiff.benchmark._results import FILE, read_results
+from skerdiff.benchmark._runner import run_cell
 
 
 def test_a_finished_run_is_not_run_again(bench, capsys):
@@ -85,11 +85,11 @@ def test_killed_three_times_and_resumed_the_report_is_that_of_an_undisturbed_run
 def test_an_interrupt_keeps_what_is_finished(bench, monkeypatch, capsys):
     count = []
 
-    def stop_later(cell, own, memory):
+    def stop_later(cell, *more):
         count.append(cell)
         if len(count) == 4:
             raise KeyboardInterrupt
-        return run_cell(cell, own, memory)
+        return run_cell(cell, *more)
 
     monkeypatch.setattr(runner, "run_cell", stop_later)
     assert bench.run() == 130
@@ -98,7 +98,7 @@ def test_an_interrupt_keeps_what_is_finished(bench, monkeypatch, capsys):
     assert len(read_results(bench / "out")) == 3
 
 
-def stop(cell, own, memory):
+def stop(*cell):
     raise KeyboardInterrupt
 
 
@@ -113,7 +113,7 @@ def test_results_of_an_earlier_form_of_the_configuration_are_left_out(
     out = capsys.readouterr().out
     # still and fragile as they were, quick anew
     assert "4 of 10 results are there already" in out
-    lines = load([bench / "out"])
+    lines = planned(bench / "out")[0]
     assert len(lines) == 10
     assert [line["index"] for line in lines] == list(range(10))
     report = (bench / "out" / "report" / "first-mine-npz.rst").read_text()
@@ -127,7 +127,7 @@ def test_results_of_an_earlier_form_of_the_configuration_are_left_out(
     with monkeypatch.context() as patch:
         patch.setattr(runner, "run_cell", stop)
         assert bench.run() == 130
-    assert len(config.cells()) == 8 and len(load([bench / "out"])) == 4
+    assert len(config.cells()) == 8 and len(planned(bench / "out")[0]) == 4
     bench.edit(('"fragile", "still"', '"still", "quick", "fragile"'))
     (bench / "fragile").write_text("")
     # what the report compares with needs no new run
@@ -168,17 +168,44 @@ def test_a_changed_method_of_ones_own_is_run_again(bench, capsys):
     assert f"{bench.n_cells - 3} of {bench.n_cells} results are there already" in out
 
 
-@pytest.mark.slow
-def test_results_of_other_code_are_announced(bench, capsys):
-    bench.run()
+def forge(bench, n):
+    """Let the first results look as if other code had made them."""
     file = bench / "out" / FILE
     lines = [json.loads(text) for text in file.read_text().splitlines()]
-    for line in lines[:2]:
-        line["made_by"] |= {"code": "other", "revision": "abc"}
+    for line in lines[:n]:
+        line["code"] = "other"
+        line["made_by"]["revision"] = "abc"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return lines
+
+
+def test_results_of_earlier_code_are_announced_marked_and_run_again(bench, capsys):
     bench.run()
-    assert "2 of the results were made by other code (revision abc)" in (
+    report = bench / "out" / "report"
+    assert "earlier code" not in (report / "index.html").read_text()
+    lines = forge(bench, 2)
+    capsys.readouterr()
+    bench.run()
+    out = capsys.readouterr().out
+    assert "2 results of earlier code (revision abc) stay; --stale" in out
+    mark = "2 of 9 results are made by earlier code, revision abc."
+    assert mark in (report / "first-mine-npz.rst").read_text()
+    assert mark in (report / "index.html").read_text()
+    assert "earlier" not in (report / "again-mine-npz.rst").read_text()
+    bench.run("--stale")
+    assert "2 results of earlier code (revision abc) are run again" in (
         capsys.readouterr().out
     )
+    found = read_results(bench / "out")
+    assert [line["code"] for line in found].count("other") == 0
+    again = [line["finished"] for line in found if line["key"] == lines[5]["key"]]
+    assert again == [lines[5]["finished"]]  # the others stay
+    assert "earlier code" not in (report / "first-mine-npz.rst").read_text()
+
+
+@pytest.mark.slow
+def test_a_fresh_run_runs_all_again(bench):
+    bench.run()
+    forge(bench, 2)
     bench.run("--fresh")
-    assert all(e["made_by"]["code"] != "other" for e in read_results(bench / "out"))
+    assert all(line["code"] != "other" for line in read_results(bench / "out"))

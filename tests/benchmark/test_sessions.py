@@ -1,4 +1,4 @@
-"""Pairs of sessions and unkind settings."""
+"""Pairs of sessions and stress settings."""
 
 import numpy as np
 import pytest

@@ -19,20 +19,12 @@ def test_the_smoke_configuration_runs_and_finds_the_alignment(tmp_path, capsys):
     for method in ("geometry only", "ERDiff", "oracle"):
         assert np.min(r2["decoding", method]) > 0.9
     assert np.min(r2["few trials", "geometry only"]) > 0.7
-    assert np.min(r2["known dynamics", "oracle"]) > 0.85
-    # before and after alignment
-    known = [e for e in read_results(tmp_path) if e["kind"] == "dynamics"]
-    known = {line["method"]: line["result"] for line in known}
-    for what in ("nll", "kl", "fixed_points"):
-        assert known["oracle"][what] < known["no adaptation"][what]
-        assert known["geometry only"][what] < known["no adaptation"][what]
     report = tmp_path / "report"
     pictures = {path.stem for path in report.glob("*.png")}
     assert pictures == {
         "decoding-synthetic",
         "few-trials-synthetic",
-        "known-dynamics-bernoulli",
-        "latents-synthetic",
     }
+    assert (report / "cost-synthetic.rst").exists()
     table = compare(tmp_path, tmp_path)
-    assert {row[-3] for row in table.rows} == {"+0.0000"}
+    assert set(table.frame["B less A"]) == {"+0.0000"}

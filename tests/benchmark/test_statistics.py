@@ -1,9 +1,15 @@
 """Summaries over seeds."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from skerdiff.benchmark._statistics import mean_ranks, paired_difference, spread
+from skerdiff.benchmark._tables import mean_ranks, summary
+from skerdiff.benchmark._tables import paired_difference as difference_of_series
+
+
+def paired_difference(values, others):
+    return difference_of_series(pd.Series(values), pd.Series(others))
 
 
 def test_paired_differences_are_over_shared_seeds():
@@ -31,15 +37,18 @@ def test_few_or_equal_differences():
 
 
 def test_ranks_share_ties_and_skip_seeds_that_one_lacks():
-    table = {
-        "a": {0: 0.9, 1: 0.5, 2: 0.0},
-        "b": {0: 0.9, 1: 0.7},
-        "c": {0: 0.1, 1: 0.2},
-    }
-    assert mean_ranks(table) == {"a": 1.75, "b": 1.25, "c": 3.0}
-    assert np.isnan(mean_ranks({"a": {0: 1.0}, "b": {1: 1.0}})["a"])
+    table = pd.DataFrame(
+        {
+            "a": {0: 0.9, 1: 0.5, 2: 0.0},
+            "b": {0: 0.9, 1: 0.7},
+            "c": {0: 0.1, 1: 0.2},
+        }
+    )
+    assert mean_ranks(table).to_dict() == {"a": 1.75, "b": 1.25, "c": 3.0}
+    apart = pd.DataFrame({"a": {0: 1.0}, "b": {1: 1.0}})
+    assert mean_ranks(apart).isna().all()
 
 
-def test_spread_of_one_value_is_unknown():
-    assert np.isnan(spread([3.0]))
-    assert spread([1.0, 3.0]) == pytest.approx(np.sqrt(2))
+def test_the_spread_is_that_of_a_sample_and_unknown_of_one_value():
+    assert summary([3.0], digits=1) == "3.0"
+    assert summary([1.0, 3.0, np.nan], digits=4) == "2.0000 ± 1.4142 [1.0000]"

@@ -70,8 +70,8 @@ def root(matrix):
     return vectors * np.sqrt(values) @ vectors.T
 
 
-def carried(sde, z):
-    """Log-density at z of N(0, I) carried by the exact flow from t = 1 to T_MIN.
+def pulled_back(sde, z):
+    """Log-density at z of N(0, I) moved by the exact flow from t = 1 to T_MIN.
 
     Gaussian marginals N(a mu, C) make the flow affine: z = a mu + C^(1/2) u with u
     constant along it.
@@ -86,10 +86,10 @@ def carried(sde, z):
 
 
 @sdes
-def test_log_likelihood_is_that_of_noise_carried_back_by_the_flow(sde):
+def test_log_likelihood_is_that_of_noise_moved_back_by_the_flow(sde):
     z = draw(*gaussian())
     out = log_likelihood(sde, z)
-    np.testing.assert_allclose(out.numpy(), carried(sde, z), rtol=0, atol=0.002)
+    np.testing.assert_allclose(out.numpy(), pulled_back(sde, z), rtol=0, atol=0.002)
 
 
 @sdes
@@ -126,7 +126,7 @@ def test_order_of_the_integration(sde):
 def test_adaptive_integration_agrees(sde):
     z = draw(*gaussian(), n=2)
     out = adaptive_log_likelihood(exact(sde, *gaussian()), sde, z, 1e-6).numpy()
-    np.testing.assert_allclose(out, carried(sde, z), rtol=0, atol=1e-4 * SIZE)
+    np.testing.assert_allclose(out, pulled_back(sde, z), rtol=0, atol=1e-4 * SIZE)
     fixed = log_likelihood(sde, z, 64).numpy()
     np.testing.assert_allclose(out, fixed, rtol=0, atol=1e-4 * SIZE)
 
@@ -136,7 +136,7 @@ def test_adaptive_integration_follows_its_tolerance():
     z = draw(*gaussian(), n=1)
     errors = [
         adaptive_log_likelihood(exact(sde, *gaussian()), sde, z, tolerance).numpy()
-        - carried(sde, z)
+        - pulled_back(sde, z)
         for tolerance in (1e-2, 1e-5)
     ]
     assert abs(errors[1]) < 0.05 * abs(errors[0])

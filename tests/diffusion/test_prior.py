@@ -67,7 +67,7 @@ def test_network_alone_learns_a_gaussian_process():
     assert abs(per_dim_gap(prior.fit(Z))) < 0.15
 
 
-def two_kinds(n, seed):
+def two_clusters(n, seed):
     """Trajectories around +m or -m, and their log-density."""
     rng = np.random.default_rng(seed)
     m = np.outer(np.sin(np.linspace(0, 2, 5)), [1.0, -0.6])
@@ -82,8 +82,8 @@ def two_kinds(n, seed):
 
 @pytest.mark.slow
 def test_network_learns_what_a_gaussian_cannot():
-    Z, _ = two_kinds(4000, 0)
-    test, truth = two_kinds(200, 1)
+    Z, _ = two_clusters(4000, 0)
+    test, truth = two_clusters(200, 1)
     prior = make_prior(
         n_clusters=1, n_channels=32, max_iter=20, batch_size=32, n_steps=16, n_probes=0
     ).fit(Z)
@@ -93,16 +93,16 @@ def test_network_learns_what_a_gaussian_cannot():
     learned = prior.score(test)
     assert gaussian < learned - 0.2 * (truth.mean() - gaussian)
     assert learned < truth.mean() + 0.1
-    # both kinds are drawn, and hardly anything between
+    # both clusters are drawn, and hardly anything between
     m = np.outer(np.sin(np.linspace(0, 2, 5)), [1.0, -0.6])
     side = np.tensordot(prior.sample(200), m, 2) / (m**2).sum()
     assert 0.3 < np.mean(side > 0) < 0.7
     assert np.mean(np.abs(side) < 0.3) < 0.15
 
 
-def test_mixture_of_two_kinds_is_found_at_once():
-    Z, _ = two_kinds(300, 0)
-    test, truth = two_kinds(200, 1)
+def test_mixture_finds_two_clusters_without_training():
+    Z, _ = two_clusters(300, 0)
+    test, truth = two_clusters(200, 1)
     prior = make_prior(max_iter=0, n_steps=16).fit(Z)
     assert prior.n_clusters_ == 2
     assert prior.score(test) > truth.mean() - 0.2
@@ -114,25 +114,26 @@ def test_mixture_of_two_kinds_is_found_at_once():
 @pytest.mark.parametrize("n_clusters", [1, "auto"])
 def test_training_does_not_end_below_the_closed_form(n_clusters):
     # as many trials as a long session has, and the default training
-    Z, _ = two_kinds(300, 0)
-    test, _ = two_kinds(200, 1)
+    Z, _ = two_clusters(300, 0)
+    test, _ = two_clusters(200, 1)
     settings = {"n_steps": 16, "n_probes": 0, "n_clusters": n_clusters}
     start = make_prior(max_iter=0, **settings).fit(Z)
     trained = DiffusionPrior(random_state=0, **settings).fit(Z)
+    assert trained.module_.out.any()  # the network has been trained
     assert trained.score(test) > start.score(test) - 0.02
 
 
-def test_best_epoch_on_validation_trials_is_kept():
-    Z, _ = two_kinds(60, 0)
+def test_weights_are_those_of_the_best_epoch_on_validation_trials():
+    Z, _ = two_clusters(60, 0)
     # steps so large that the loss goes up and down
     rash = {"learning_rate": 0.05, "batch_size": 8, "n_clusters": 1, "ema_decay": 0.0}
     rash |= {"validation_fraction": 0.2, "patience": 20}
-    kept = make_prior(max_iter=20, **rash).fit(Z)
-    assert len(kept.validation_curve_) == 20
-    best = int(np.argmin(kept.validation_curve_)) + 1
+    prior = make_prior(max_iter=20, **rash).fit(Z)
+    assert len(prior.validation_curve_) == 20
+    best = int(np.argmin(prior.validation_curve_)) + 1
     assert 1 < best < 20
     until = make_prior(max_iter=best, **rash).fit(Z)
-    np.testing.assert_array_equal(kept.denoising_error(Z), until.denoising_error(Z))
+    np.testing.assert_array_equal(prior.denoising_error(Z), until.denoising_error(Z))
     last = make_prior(max_iter=20, **rash | {"validation_fraction": 0.0}).fit(Z)
     assert last.validation_curve_ == []
 
@@ -282,7 +283,7 @@ def test_denoising_error_is_reproducible_and_grows_at_small_times(fitted):
 
 
 def test_training_lowers_the_loss():
-    Z, _ = two_kinds(200, 0)
+    Z, _ = two_clusters(200, 0)
     prior = make_prior(
         max_iter=25, batch_size=16, n_clusters=0, learning_rate=0.01
     ).fit(Z)
@@ -290,8 +291,8 @@ def test_training_lowers_the_loss():
     assert np.mean(prior.loss_curve_[-5:]) < 0.7 * prior.loss_curve_[0]
 
 
-def test_moving_average_is_what_is_kept():
-    Z, _ = two_kinds(60, 0)
+def test_fitted_weights_are_the_moving_average():
+    Z, _ = two_clusters(60, 0)
     settings = {"batch_size": 8, "max_iter": 6, "validation_fraction": 0.0}
     slow = make_prior(ema_decay=0.999, **settings).fit(Z)
     fast = make_prior(ema_decay=0.0, **settings).fit(Z)

@@ -193,9 +193,9 @@ def test_a_step_of_ancestral_is_the_posterior_by_hand(sde):
 
     clean = (z - s_t * denoiser(z, torch.full((4,), t))) / a_t
     ratio = a_t / a_s
-    kept = s_t**2 - ratio**2 * s_s**2  # noise that the step from s to t adds
-    mean = (ratio * s_s**2 * z + a_s * kept * clean) / s_t**2
-    expected = mean + np.sqrt(kept) * s_s / s_t * noise
+    added = s_t**2 - ratio**2 * s_s**2  # noise that the step from s to t adds
+    mean = (ratio * s_s**2 * z + a_s * added * clean) / s_t**2
+    expected = mean + np.sqrt(added) * s_s / s_t * noise
     times = torch.tensor([t, s], dtype=torch.float64)
     out = ancestral(denoiser, sde, z, times, lambda: noise)
     torch.testing.assert_close(out, expected, rtol=1e-6, atol=1e-7)

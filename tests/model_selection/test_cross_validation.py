@@ -316,7 +316,7 @@ def test_search_over_a_parameter_of_the_aligner(data, pipe, routing):
     assert "later" in search.best_estimator_[0].sessions_
 
 
-def test_search_over_the_aligner_itself(data, pipe, any_step_is_kept):
+def test_search_over_the_aligner_itself(data, pipe, any_step_is_accepted):
     aligners = [
         ERDiffAligner(VAE, PRIOR, n_starts=1, max_steps=2, random_state=0),
         GeometryAligner(VAE, n_starts=1, random_state=0),

@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import kstest
 
-from skerdiff.utils._bernoulli import (
+from skerdiff.utils.bernoulli import (
     divergence,
     log_density,
     mean,

@@ -1,0 +1,80 @@
+"""Methods by the names of the paper, and from which start."""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+from sklearn.base import clone
+
+from skerdiff.alignment import (
+    ADANAligner,
+    CORALAligner,
+    CycleGANAligner,
+    DAFAligner,
+    DANNAligner,
+    ERDiffAligner,
+    JSDAligner,
+    MMDAligner,
+    NeuronMomentsAligner,
+    SASAAligner,
+    SinkhornAligner,
+)
+from skerdiff.benchmark import METHODS as MAIN
+from skerdiff.diffusion import DiffusionPrior
+
+SOURCE_START = ", source start"
+
+
+def from_source(aligner):
+    """Let an aligner start from the source's read-in, with more and larger steps.
+
+    Parameters
+    ----------
+    aligner : aligner
+        Left as it is.
+
+    Returns
+    -------
+    aligner : aligner
+        Its clone, with a budget that makes up for the start: the same for all methods,
+        but for smaller steps where an adversary has to keep up.
+    """
+    aligner = clone(aligner).set_params(init="source")
+    known = aligner.get_params(deep=False)
+    if "max_steps" in known:
+        rate = 3e-4 if "adversary_learning_rate" in known else 1e-3
+        aligner.set_params(max_steps=300, patience=30, learning_rate=rate)
+    return aligner
+
+
+# those of the paper and others one would try
+_OTHERS = {
+    "CORAL": CORALAligner(),
+    "JSDM": JSDAligner(),
+    "MMD": MMDAligner(),
+    "RDA-MMD": MMDAligner(recurrent=True),
+    "Sinkhorn": SinkhornAligner(),
+    "DANN": DANNAligner(),
+    "Cycle-GAN": CycleGANAligner(),
+    "ADAN": ADANAligner(),
+    "SASA": SASAAligner(),
+    "DAF": DAFAligner(),
+}
+_ERDIFF = {
+    "ERDiff": ERDiffAligner(),
+    "ERDiff w/o S": ERDiffAligner(prior=DiffusionPrior(spatial=False)),
+    "ERDiff w/o T": ERDiffAligner(prior=DiffusionPrior(temporal=False)),
+}
+# in the order of tables: the way without, those that train, the upper end
+METHODS = {name: MAIN[name] for name in ("no adaptation",)}
+METHODS["neuron moments"] = NeuronMomentsAligner()
+METHODS["geometry only"] = MAIN["geometry only"]
+for _name, _aligner in (_OTHERS | _ERDIFF).items():
+    METHODS[_name] = _aligner
+    METHODS[_name + SOURCE_START] = from_source(_aligner)
+METHODS["oracle"] = None
+
+GROUPS = {
+    "all": list(METHODS),
+    "main": ["no adaptation", "geometry only", "ERDiff", "ERDiff" + SOURCE_START]
+    + ["oracle"],
+}
