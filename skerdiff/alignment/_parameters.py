@@ -2,21 +2,9 @@
 
 An aligner is a class whose parameters are fields, made by `parameter`, and which is
 decorated with `aligner`. That writes the constructor that scikit-learn's conventions
-ask for, collects the constraints, and fills the docstring with what is inherited. ::
-
-    @aligner
-    class MyAligner(GradientAligner):
-        \"\"\"Align sessions in my way.
-
-        Parameters
-        ----------
-        strength : float, default=1.0
-            What only this aligner has.
-        inherited : parameters
-            See `_parameters`.
-        \"\"\"
-
-        strength: float = parameter(1.0, [Interval(Real, 0, None, closed="left")])
+ask for, collects the constraints, and fills the docstring with what is inherited, in the
+places ``inherited : positional``, ``inherited : parameters`` and ``inherited :
+attributes``. ``examples/plot_write_your_own.py`` writes an aligner this way.
 """
 
 # Authors: The skerdiff developers
