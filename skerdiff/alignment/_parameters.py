@@ -2,8 +2,8 @@
 
 An aligner is a class whose parameters are fields, made by `parameter`, and which is
 decorated with `aligner`. That writes the constructor that scikit-learn's conventions
-ask for, collects the constraints, and fills the docstring with what is inherited, in the
-places ``inherited : positional``, ``inherited : parameters`` and ``inherited :
+ask for, collects the constraints, and fills the docstring with what is inherited, in
+the places ``inherited : positional``, ``inherited : parameters`` and ``inherited :
 attributes``. ``examples/plot_write_your_own.py`` writes an aligner this way.
 """
 
