@@ -12,24 +12,27 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 p
 DEMO_ARGS ?=
 DEMO_DIR ?= .
 PYTEST_ARGS ?=
+MUTATION_ARGS ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.txt
 RUN := .venv/.installed-run
 DEV := .venv/.installed-dev
+MUTATION := .venv/.installed-mutation
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 # `make -j demo test`: the demo must not run while the other installs.
-DEV_GOALS := $(filter test test-slow lint format doc examples speed,$(MAKECMDGOALS))
+DEV_GOALS := $(filter test test-slow mutation lint format doc examples speed,$(MAKECMDGOALS))
 DEMO_ENV := $(if $(DEV_GOALS),$(DEV),$(RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format doc examples speed clean
+.PHONY: help demo test test-slow mutation lint format doc examples speed clean
 
 help:
 	@echo "make demo       align two sessions and print the decoding scores"
 	@echo "make test       the tests, without the slow ones"
 	@echo "make test-slow  the slow tests"
+	@echo "make mutation   whether the tests notice small changes of the code"
 	@echo "make lint       ruff, codespell, numpydoc"
 	@echo "make format     let ruff lay out the code"
 	@echo "make doc        the documentation, examples not run"
@@ -44,15 +47,20 @@ $(RUN): pyproject.toml setup.py constraints.txt
 	{ echo "skerdiff needs Python 3.11 or newer$(if $(PYTHON),; $(PYTHON) is not)." \
 	"Name one with: make PYTHON=/path/to/python3" >&2; exit 1; }
 	test -e $@ || "$(PYTHON)" -m venv --clear .venv
-	rm -f $(RUN) $(DEV)
+	rm -f $(RUN) $(DEV) $(MUTATION)
 	$(PIP) setuptools
 	$(PIP) --no-build-isolation -e '.[plot]'
 	touch $@
 
 $(DEV): $(RUN)
-	rm -f $(RUN) $(DEV)
+	rm -f $(RUN) $(DEV) $(MUTATION)
 	$(PIP) --no-build-isolation -e '.[dev]'
 	touch $(RUN) $@
+
+$(MUTATION): $(DEV)
+	rm -f $(RUN) $(DEV) $(MUTATION)
+	$(PIP) --no-build-isolation -e '.[dev,mutation]'
+	touch $(RUN) $(DEV) $@
 
 # The picture goes into DEMO_DIR, the current folder unless given.
 demo: $(DEMO_ENV)
@@ -67,6 +75,10 @@ test-slow: $(DEV)
 	$(PYTEST) -m slow $(PYTEST_ARGS); code=$$?; \
 	if [ $$code -eq 5 ] && ! grep -rqE --include='*.py' 'mark\.slow' tests; \
 	then echo "No test is marked slow: nothing to run."; code=0; fi; exit $$code
+
+# Which targets and how many mutants: MUTATION_ARGS="trials -n 100", or --help.
+mutation: $(MUTATION)
+	$(BIN)/python tests/mutation.py $(MUTATION_ARGS)
 
 # Checks that ask for a section, or that need the real signature; `make doc` makes them
 # on what is public.

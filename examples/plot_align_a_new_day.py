@@ -3,15 +3,15 @@ Align a new day without labels
 ==============================
 
 A decoder is trained on day 0. On day 1 the electrodes record other neurons, and
-nobody has labelled the reaches. The aligner finds the new neurons' place in the latent
-space of day 0, and the unchanged decoder works again.
+nobody has labelled the reaches. The aligner reads the new neurons into the latent space
+of day 0, and the unchanged decoder works again.
 """
 
 # %%
 # Two sessions
 # ------------
-# Eight-direction reaches of two days; no neuron of day 0 is left on day 1. The last
-# 40 trials of day 1 are kept for scoring.
+# Reaches in eight directions on two days; no neuron of day 0 is left on day 1. The last
+# 40 trials of day 1 are held out for scoring.
 
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
@@ -42,11 +42,12 @@ print(f"R2 {behaviour_r2_score(velocity_later, predicted):.3f}")
 print(f"RMSE {behaviour_rmse(velocity_later, predicted):.3f} m/s")
 
 # %%
-# Was it a safe alignment?
-# ------------------------
-# The report says how the search went. The margin tells by how much the best alignment
-# beats the next one of another kind, the variance carried how different the reaches are
-# that were found again. A confidence below 1, from both, raises a warning.
+# Can it be trusted?
+# ------------------
+# The report says how the search went. The margin is how much better the best alignment
+# fits than the next one of a different kind. The variance explained says how much the
+# source reaches that were found again differ from each other. Both give the confidence;
+# below 1 the aligner warns.
 
 report = pipe[0].alignment_report_["target"]
 for name in (

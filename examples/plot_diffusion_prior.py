@@ -2,16 +2,17 @@
 A diffusion model of latent trajectories
 ========================================
 
-:class:`skerdiff.DiffusionPrior` is a density model of whole trajectories: it can be
-asked for samples, for log-likelihoods, and for the noise a trajectory came from. Here
-it learns the latents of one recording day, and is asked whether it has.
+:class:`skerdiff.diffusion.DiffusionPrior` is a density model of whole trajectories. It
+gives samples, log-likelihoods, and the noise that a trajectory came from. Here it
+learns the latents of one recording day, and is tested on trials of that day that it has
+not seen.
 """
 
 # %%
 # Latents
 # -------
-# Those of the first Mihi day, where the recording is at hand, else of a simulated day.
-# One trial in five is held out.
+# These are latents of the first day of Mihi, where the recording is at hand, else of a
+# simulated day. One trial in five is held out.
 
 import numpy as np
 
@@ -40,7 +41,7 @@ print(data.trials)
 # Fit, and score trials it has not seen
 # -------------------------------------
 # The closed form is a mixture of Gaussians; a network adds to it. ``max_iter=0`` leaves
-# the network out, and shows what it is worth.
+# out the network, and so shows what the network contributes.
 
 prior = DiffusionPrior(random_state=0).fit(Z_train)
 closed_form = DiffusionPrior(max_iter=0, random_state=0).fit(Z_train)
@@ -67,10 +68,10 @@ figure = plot_trajectories(
 )
 
 # %%
-# How alike are they? The same figures for the training trials say how much two sets of
-# real trials differ. A classifier's AUC of one half means that it cannot tell samples
-# from held-out trials; a nearest-neighbour ratio of one, that samples are no copies of
-# training trials.
+# How similar are they? The same figures for the training trials say how much two sets
+# of real trials differ. An AUC of one half means that a classifier cannot tell samples
+# from held-out trials. A nearest-neighbour ratio of one means that samples are not
+# copies of training trials.
 
 for name, other in {"training trials": Z_train, "samples": samples}.items():
     print(
@@ -89,7 +90,7 @@ figure = plot_denoising_strip(prior, random_state=0)
 # %%
 # There and back
 # --------------
-# ``invert`` carries trajectories to noise, ``decode`` brings them back.
+# ``invert`` takes trajectories to noise, ``decode`` brings them back.
 
 noise = prior.invert(Z_test)
 error = (prior.decode(noise) - Z_test) / prior.scale_

@@ -2,18 +2,18 @@
 Follow a recording over days
 ============================
 
-Electrodes that stay in place keep most of their neurons from one day to the next. Then
-yesterday's alignment is the best start for today's, and a handful of unlabelled trials
-will do, where a new search would be lost.
+Electrodes that stay in place record mostly the same neurons from one day to the next.
+Then yesterday's alignment is the best start for today's: a handful of unlabelled trials
+is enough where a new search would fail.
 """
 
 # %%
 # Five days
 # ---------
-# After day 0 the electrodes were moved and saw sixty other neurons. From then on they
-# stay, but on each day one neuron in twenty is another. Behaviour was recorded on day 0
-# alone. Of day 1 there are 40 trials to adapt to, of the later days six each; the last
-# 20 trials of each day are scored.
+# After day 0 the electrodes were moved and record sixty other neurons. From then on
+# they stay in place, but each day one neuron in twenty is replaced. Behaviour was
+# recorded on day 0 only. There are 40 trials of day 1 to adapt to, and six of each
+# later day; the last 20 trials of each day are scored.
 
 from copy import deepcopy
 
@@ -37,9 +37,9 @@ source, velocity = data.trials["day0"][:, :, :60], data.y[session == "day0"]
 # %%
 # A new search each day, or yesterday as a start
 # ----------------------------------------------
-# ``start="previous"`` lets the alignment that was found last join the search, and
-# follows it unless another one fits clearly better. On day 1 there is no such alignment
-# yet. Both warn where they are in doubt: a search if a different alignment fits nearly
+# ``start="previous"`` adds the alignment that was found last to the search, and follows
+# it unless another one fits clearly better. On day 1 there is no such alignment yet.
+# Both ways warn of ambiguous alignments: a search if a different alignment fits nearly
 # as well, yesterday as a start if a different one fits better, which with six trials
 # happens by chance.
 

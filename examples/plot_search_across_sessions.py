@@ -2,7 +2,7 @@
 Cross-validation and search across sessions
 ===========================================
 
-Source and target have different numbers of neurons, which no array can hold.
+Source and target have different numbers of neurons, so no single array can hold both.
 :class:`skerdiff.Trials` can, and scikit-learn splits it like any list of samples.
 """
 
@@ -10,9 +10,9 @@ Source and target have different numbers of neurons, which no array can hold.
 # Score an aligner on held-out target trials
 # ------------------------------------------
 # The two Mihi days, where the recording is at hand, else two simulated days.
-# :class:`~skerdiff.model_selection.TargetKFold` keeps all source trials in the training
-# part and leaves out target trials, here with every direction in each fold. Behaviour
-# of the target is used for the score alone: in ``fit`` it is never read.
+# :class:`~skerdiff.model_selection.TargetKFold` puts all source trials into the
+# training part and holds out target trials, here with every direction in each fold.
+# Behaviour of the target is used for the score only: ``fit`` never reads it.
 
 import tempfile
 from time import perf_counter
@@ -51,9 +51,9 @@ print(scores.round(3))
 # %%
 # Search over methods, without labels
 # -----------------------------------
-# Aligners swap for each other. R2 is reported, but the choice is made by a score that
-# reads no behaviour of the target: ``refit`` names it. With ``memory`` all methods and
-# folds share one source model, which would else be trained for each of them.
+# One aligner can replace another. R2 is reported, but the choice is made by a score
+# that reads no behaviour of the target: ``refit`` names it. With ``memory`` all methods
+# and folds share one source model, which would otherwise be trained for each of them.
 
 folder = tempfile.TemporaryDirectory()
 shared = {"memory": folder.name, "random_state": 0}
@@ -98,12 +98,11 @@ print(f"{perf_counter() - start:.0f} s")
 show(search, [type(method).__name__ for method in methods])
 
 # %%
-# Search over latent dims, starts and noise scales
-# ------------------------------------------------
+# Search over latent dimensions, starts and noise scales
+# ------------------------------------------------------
 # Parameters of the models inside an aligner have nested names. The score does not
-# depend on the units of the latents, and so can be compared across latent dims and
-# noise scales, which a likelihood cannot. (A small prior and few steps, to keep this
-# page quick.)
+# depend on the units of the latents, so it can be compared across latent dimensions and
+# noise scales; a likelihood cannot. (A small prior and few steps make this page quick.)
 
 small = ERDiffAligner(prior=DiffusionPrior(max_iter=10), max_steps=20, **shared)
 grid = [

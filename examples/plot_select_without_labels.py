@@ -2,17 +2,17 @@
 Selecting without target labels
 ===============================
 
-On the day itself there is no behaviour to score an alignment with. These are scores
-that need none, and how well each of them ranks alignments by their true R2.
+On a new day there is no behaviour to score an alignment with. These scores need none;
+the example shows how well each of them ranks alignments by their true R2.
 """
 
 # %%
 # The runs
 # --------
-# Two recordings, 14 methods and starts, two numbers of latent dims, three seeds: good
-# alignments and bad ones. The file was made by
-# ``python -m benchmarks label-free --output label_free_runs.csv``. True R2 is that of
-# held-out target trials; no score saw it.
+# Two recordings, 14 methods and starts, two numbers of latent dimensions, three seeds:
+# good alignments and bad ones. The file was made by ``python -m benchmarks label-free
+# --output label_free_runs.csv``. True R2 is that of held-out target trials; no score
+# saw it.
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -36,10 +36,10 @@ print(table.round(3))
 # %%
 # Agreement with the geometry
 # ---------------------------
-# The default ``score`` of every aligner asks whether target trials lie where the source
-# trials lie that the geometry of the activity, and nothing else, pairs them with. In a
-# pipeline :data:`skerdiff.metrics.agreement_scorer` asks the same of the decoded
-# behaviour.
+# The geometry of the activity, and nothing else, pairs target trials with source
+# trials. The default ``score`` of every aligner measures whether the latents of both
+# agree. In a pipeline :data:`skerdiff.metrics.agreement_scorer` measures the same of
+# the decoded behaviour.
 
 fig, axes = plt.subplots(3, 3, figsize=(9, 8), layout="constrained", sharey=True)
 for ax, score in zip(axes.flat, scores, strict=True):

@@ -174,7 +174,7 @@ def test_another_width_raises_where_new_sessions_are_refused(estimator, X, targe
     for new in (target, Trials({"day1": target})):
         with pytest.raises(
             ValueError,
-            match=r"neurons: 12; known: {'source': 10}.*Call adapt\(X\) first",
+            match=r"neurons: 12; met: {'source': 10}.*Call adapt\(X\) first",
         ):
             aligner.transform(new)
     assert aligner.adapt(target).transform(target).shape == (*target.shape[:2], 3)
@@ -247,7 +247,8 @@ def test_another_number_of_bins_raises_in_a_model(estimator, X, fitted):
 @each(ALIGNERS)
 def test_an_unknown_session_raises(estimator, X, fitted):
     with pytest.raises(
-        ValueError, match=r"'day7' is not known; known are \['source'\].*Call adapt"
+        ValueError,
+        match=r"'day7' has not been adapted to; there are \['source'\].*Call adapt",
     ):
         fitted[type(estimator)].transform(X, session="day7")
 
@@ -359,8 +360,8 @@ def test_a_trial_length_that_does_not_divide_raises(estimator, X, y):
         (ALIGNERS[1], {"n_components": 0}, "'n_components' parameter"),
         (ALIGNERS[1], {"latent_model": Ridge()}, "'latent_model' parameter"),
         (VAE, {"likelihood": "binomial"}, "'likelihood' parameter.*'poisson'"),
-        (VAE, {"device": "abacus"}, "device='abacus' is not known.*'cpu'"),
-        (ALIGNERS[1], {"device": "abacus"}, "device='abacus' is not known.*'cpu'"),
+        (VAE, {"device": "abacus"}, "device='abacus' is no device.*'cpu'"),
+        (ALIGNERS[1], {"device": "abacus"}, "device='abacus' is no device.*'cpu'"),
         (PerBinRegressor(), {"estimator": 3}, "'estimator' parameter"),
         (GaussianSmoother(), {"smoothing": -1.0}, "'smoothing' parameter"),
     ],

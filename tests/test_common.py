@@ -204,7 +204,15 @@ def test_every_fitted_attribute_is_documented(estimator):
     X, y = small_data(n_bins=1)
     frame = pd.DataFrame(X[:, 0], columns=[f"neuron{i}" for i in range(X.shape[2])])
     fitted = clone(estimator).fit(frame, y[:, 0])
-    attributes = {name for name in vars(fitted) if re.match(r"[a-z]\w*_$", name)}
+    properties = {
+        name
+        for cls in type(fitted).__mro__
+        for name, value in vars(cls).items()
+        if isinstance(value, property)
+    }
+    attributes = {
+        name for name in {*vars(fitted), *properties} if re.match(r"[a-z]\w*_$", name)
+    }
     assert attributes == set(documented(estimator, "Attributes"))
 
 

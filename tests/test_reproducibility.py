@@ -275,10 +275,10 @@ def test_a_session_not_met_is_aligned_as_adapt_would(estimator, data, fitted):
     target = data.trials["day1"]
     aligner = fitted[type(estimator)]
     kept = deepcopy(aligner).adapt(target).transform(target)
-    with pytest.warns(NewSessionWarning, match="neurons: 12.*call adapt to keep it"):
+    with pytest.warns(NewSessionWarning, match="neurons: 12.*call adapt to store it"):
         assert_array_equal(aligner.transform(target), kept)
     named = deepcopy(aligner).adapt(target, session="day1").transform(target)
-    with pytest.warns(NewSessionWarning, match="'day1'.*call adapt to keep it"):
+    with pytest.warns(NewSessionWarning, match="'day1'.*call adapt to store it"):
         out = aligner.transform(Trials({"day1": target}))
     assert_array_equal(out.to_array(), named)
 

@@ -135,6 +135,8 @@ def test_a_slice_without_source_keeps_its_name(trials):
         (([0, 1], slice(None), 2), "along trials only"),
         (np.zeros((2, 2), dtype=int), "one-dimensional sequence"),
         ([0.5, 1.0], "sequence of integers"),
+        (0.5, "an integer, a slice"),
+        (["day0", "day1"], "sequence of integers"),
         (None, "an integer, a slice"),
     ],
     ids=repr,
@@ -260,7 +262,7 @@ def test_the_arrays_given_are_not_copied_and_not_changed(sessions):
 @pytest.mark.parametrize(
     "sessions, kwargs, error, message",
     [
-        (np.zeros((2, 2, 2)), {}, TypeError, "takes a mapping"),
+        (np.zeros((2, 2, 2)), {}, TypeError, "takes a mapping.*got ndarray"),
         ([np.zeros((2, 2, 2))], {}, TypeError, "Write Trials"),
         ({}, {}, ValueError, "at least one session"),
         ({"a": np.zeros((2, 2))}, {}, ValueError, "'a' must be a non-empty array"),
@@ -295,3 +297,66 @@ def test_source_can_be_given(sessions):
     trials = Trials(sessions, source="day1")
     assert trials.source == "day1" and trials.is_source.sum() == 4
     assert trials[[0]].source == "day1"
+
+
+@pytest.mark.parametrize(
+    "kind", [list, tuple, np.array], ids=["list", "tuple", "array"]
+)
+def test_several_sources_are_all_source_and_the_first_is_the_reference(trials, kind):
+    for some in (
+        Trials(dict(trials.items()), source=kind(["day9", "day1"])),
+        trials.with_source(kind(["day9", "day1"])),
+    ):
+        assert some.source == "day9" and some.sources == ["day9", "day1"]
+        assert list(some.is_source) == [False] * 5 + [True] * 6
+        assert repr(some).count("[source]") == 2
+
+
+@pytest.mark.parametrize(
+    "source, message",
+    [
+        ([], "source names no session, at least one is needed"),
+        (["day1", "day2"], r"source names \['day2'\], which are not among.*'day0'"),
+        (["day1", "day1"], r"source=\['day1', 'day1'\] names a session twice"),
+    ],
+    ids=repr,
+)
+def test_a_wrong_list_of_sources_raises(trials, source, message):
+    with pytest.raises(ValueError, match=message):
+        trials.with_source(source)
+
+
+def test_trials_of_one_session_stack_to_its_array(trials):
+    np.testing.assert_array_equal(trials[5:9].to_array(), trials["day1"])
+
+
+def test_an_empty_slice_stacks_to_no_trials(trials):
+    assert trials[[]].to_array().shape == (0, N_BINS, 0)
+
+
+def test_to_array_has_the_smallest_type_that_holds_all_sessions():
+    small = {name: np.full((1, 1, 1), 7, np.float32) for name in "ab"}
+    assert Trials(small).to_array().dtype == np.float32
+    whole = small | {"b": np.full((1, 1, 1), 7, np.int8)}
+    assert Trials(whole).to_array().dtype == np.float32
+
+
+def test_the_bin_size_stays_with_the_trials(sessions):
+    trials = Trials(sessions, bin_size=1)
+    assert trials.bin_size == 1 and isinstance(trials.bin_size, float)
+    for some in (
+        trials[[9, 0]],
+        trials.map(lambda X: X),
+        trials.with_source("day1"),
+        pickle.loads(pickle.dumps(trials)),
+    ):
+        assert some.bin_size == 1
+    assert Trials(sessions).bin_size is None
+    assert Trials(sessions, bin_size=0.02)[::2].bin_size == 0.02
+
+
+@pytest.mark.parametrize("bin_size", [0, -0.05, np.inf, np.nan, "50 ms"])
+def test_a_bin_size_is_a_positive_number_of_seconds(sessions, bin_size):
+    message = f"bin_size must be a positive number of seconds, got {bin_size!r}"
+    with pytest.raises(ValueError, match=message):
+        Trials(sessions, bin_size=bin_size)

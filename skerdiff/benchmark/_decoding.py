@@ -37,7 +37,8 @@ class Decoding(Experiment):
 
     def decode(self, cell, aligner, split, memory):
         """Decode a split, and give the latents too, see `decode_across`."""
-        n_components = None if aligner else cell["setting"].get("n_components")
+        oracle = aligner is None
+        n_components = cell["setting"].get("n_components") if oracle else None
         more = memory, n_components, self.timed
         return decode_across(split, aligner, cell["seed"], *more)
 

@@ -345,7 +345,7 @@ def quick(aligner, **params):
 
 
 @pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning")
-@pytest.mark.usefixtures("any_step_is_kept")
+@pytest.mark.usefixtures("any_step_is_accepted")
 @pytest.mark.parametrize("name, aligner", all_estimators("aligner"))
 def test_it_works_in_every_aligner(name, aligner, two_days):
     prior = DiffusionPrior(max_iter=1, n_channels=4, n_blocks=1, n_heads=2, n_steps=4)
@@ -371,7 +371,7 @@ def test_a_permuted_session_is_aligned_by_its_geometry(two_days):
     np.testing.assert_allclose(found, Z, atol=0.01 * Z.std())
 
 
-@pytest.mark.usefixtures("any_step_is_kept")
+@pytest.mark.usefixtures("any_step_is_accepted")
 @pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning")
 def test_gradient_steps_of_erdiff_move_the_read_in_and_not_the_model(two_days):
     X, y, target = two_days.trials["day0"], two_days.y[:40], two_days.trials["day1"]

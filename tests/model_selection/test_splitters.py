@@ -1,6 +1,7 @@
 """What holds for every splitter, and for each of the smaller ones."""
 
 import inspect
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from skerdiff.model_selection import (
     LeaveOneSessionOut,
     TargetKFold,
     TransductiveSplit,
+    cross_val_predict,
 )
 
 SPLITTERS = [
@@ -53,7 +55,7 @@ def test_training_has_the_whole_source_and_the_test_targets_only(sessions, cv):
         assert not sessions.is_source[train[len(source) :]].any()
         assert len(test) and not sessions.is_source[test].any()
         assert not set(train) & set(test)
-        assert len(set(train)) == len(train) and len(set(test)) == len(test)
+        assert (np.diff(train[len(source) :]) > 0).all() and (np.diff(test) > 0).all()
         # what is tested has been adapted to, but for the transductive split
         known = set(sessions.session[train]) >= set(sessions.session[test])
         assert known != isinstance(cv, TransductiveSplit)
@@ -91,6 +93,37 @@ def test_wrong_input_raises(sessions, cv):
         next(cv.split(sessions, groups=[1, 2, 3]))
 
 
+@pytest.mark.parametrize(
+    "public", [*dict.fromkeys(map(type, SPLITTERS)), cross_val_predict]
+)
+def test_defaults_are_those_that_the_docstring_names(public):
+    named = re.findall(
+        r'^(\w+) : .*default="?([\w.]+)"?$', inspect.getdoc(public), re.M
+    )
+    given = inspect.signature(public).parameters.items()
+    assert dict(named) == {
+        name: str(parameter.default)
+        for name, parameter in given
+        if parameter.default is not parameter.empty
+    }
+
+
+@pytest.mark.parametrize(
+    "make, name, least",
+    [
+        (CalibrationSplit, "n_calibration", 1),
+        (lambda n: CalibrationSplit(n_splits=n), "n_splits", 1),
+        (TargetKFold, "n_splits", 2),
+    ],
+)
+def test_the_least_number_is_taken_and_nothing_below(make, name, least):
+    assert getattr(make(least), name) == least
+    for wrong in (least - 1, True, least + 0.5, None):
+        message = f"^{name} must be an integer of at least {least}, got {wrong}"
+        with pytest.raises(ValueError, match=message):
+            make(wrong)
+
+
 # -- CalibrationSplit ------------------------------------------------------------------
 def test_calibration_takes_the_first_trials_of_each_session(sessions):
     ((train, test),) = CalibrationSplit(2).split(sessions)
@@ -126,6 +159,32 @@ def test_each_session_is_tested_by_itself(sessions):
         assert set(sessions.session[train]) == {"a", name}
         assert set(test) | set(train) == index | set(np.flatnonzero(sessions.is_source))
         assert len(test) == round(0.3 * len(index))
+
+
+def test_without_shuffling_the_last_trials_of_a_session_are_tested(sessions):
+    for train, test in LeaveOneSessionOut(0.3, shuffle=False).split(sessions):
+        (name,) = set(sessions.session[test])
+        index = np.flatnonzero(sessions.session == name)
+        n_test = round(0.3 * len(index))
+        assert_array_equal(test, index[-n_test:])
+        assert_array_equal(train[sessions.session[train] == name], index[:-n_test])
+
+
+def test_shuffling_draws_other_trials_for_another_seed(sessions):
+    drawn = {
+        tuple(next(LeaveOneSessionOut(random_state=seed).split(sessions))[1])
+        for seed in range(5)
+    }
+    assert len(drawn) > 1
+
+
+def test_a_trial_is_left_to_score_and_one_to_adapt_to(sessions):
+    for size, expected in {0.01: lambda n: 1, 0.99: lambda n: n - 1}.items():
+        for train, test in LeaveOneSessionOut(size).split(sessions):
+            name = sessions.session[test[0]]
+            n = (sessions.session == name).sum()
+            assert len(test) == expected(n)
+            assert (sessions.session[train] == name).sum() == n - len(test)
 
 
 @pytest.mark.parametrize("test_size", [0, 1, 1.5, "half", 3])

@@ -64,6 +64,14 @@ def test_directions_are_spread_over_the_folds(sessions):
         assert_array_equal(a, b)
 
 
+def test_directions_can_be_angles(sessions):
+    direction = np.r_[np.zeros(6), np.arange(9) % 3, np.arange(7) % 2]
+    by_angle = TargetKFold(3).split(sessions, groups=direction * np.pi / 4)
+    by_number = TargetKFold(3).split(sessions, groups=direction)
+    for (_, a), (_, b) in zip(by_angle, by_number, strict=True):
+        assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("n_splits", [1, 0, 2.5, "3"])
 def test_a_wrong_number_of_folds_raises(n_splits):
     with pytest.raises(ValueError, match="n_splits must be an integer of at least 2"):
