@@ -82,5 +82,5 @@ METHODS["oracle"] = None
 GROUPS = {
     "all": [name for name in METHODS if not name.endswith(LINEAR)],
     "main": ["no adaptation", "geometry only", "ERDiff", "ERDiff" + SOURCE_START]
-    + ["geometry only" + LINEAR, "ERDiff" + LINEAR, "oracle"],
+    + ["oracle"],
 }
