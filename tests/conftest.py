@@ -46,8 +46,7 @@ def any_step_is_accepted():
         yield
 
 
-@pytest.fixture(scope="module")
-def any_step_is_accepted_in_the_module():
-    """Do the same for all tests of a module, and for its fixtures."""
-    with _accept_any_step():
-        yield
+@pytest.fixture(scope="session")
+def accepting_any_step():
+    """Do the same in a ``with`` block, for fixtures that tests share."""
+    return _accept_any_step

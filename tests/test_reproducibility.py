@@ -29,10 +29,9 @@ from skerdiff.diffusion._denoiser import SpatioTemporalDenoiser
 from skerdiff.latent._modules import SequentialVAEModule
 from skerdiff.preprocessing import GaussianSmoother
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning"),
-    pytest.mark.usefixtures("any_step_is_accepted_in_the_module"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning")
+# where what the gradient does must show in the result
+steps_count = pytest.mark.usefixtures("any_step_is_accepted")
 
 VAE = SequentialVAE(max_iter=3, n_hidden=4, n_readin=4, n_components=3)
 PRIOR = DiffusionPrior(
@@ -153,6 +152,7 @@ def three_threads():
     torch.set_num_threads(before)
 
 
+@steps_count
 @each(ALIGNERS)
 def test_aligners_leave_the_global_state_alone(estimator, data, X, y, three_threads):
     before = global_state()
@@ -185,6 +185,7 @@ def test_models_leave_the_global_state_alone(X, y, three_threads):
 
 
 # -- sessions --------------------------------------------------------------------------
+@steps_count
 @each(ALIGNERS)
 def test_order_of_adapting_does_not_matter(estimator, data, fitted):
     one, two = (deepcopy(fitted[type(estimator)]) for _ in range(2))
@@ -199,6 +200,7 @@ def test_order_of_adapting_does_not_matter(estimator, data, fitted):
     assert_same_session(one.sessions_["day1"], together.sessions_["day1"])
 
 
+@steps_count
 @each(ALIGNERS)
 def test_adapting_keeps_the_other_sessions(estimator, data, fitted, X):
     aligner = deepcopy(fitted[type(estimator)])
@@ -217,6 +219,7 @@ def test_adapting_keeps_the_other_sessions(estimator, data, fitted, X):
     assert_array_equal(aligner.transform(target, session="day1"), first)
 
 
+@steps_count
 @each(ALIGNERS)
 def test_adapting_changes_neither_model_nor_decoder(estimator, data, fitted, X):
     aligner = deepcopy(fitted[type(estimator)])
@@ -244,6 +247,7 @@ def test_an_array_of_the_source_width_is_the_last_session(estimator, data, fitte
 
 
 # -- transform -------------------------------------------------------------------------
+@steps_count
 @each(ALIGNERS)
 def test_transform_never_changes_the_estimator(estimator, data, fitted, X):
     aligner = deepcopy(fitted[type(estimator)]).adapt(data.trials["day1"])
@@ -270,6 +274,7 @@ def test_models_are_not_changed_by_use(X):
     assert (joblib.hash(vae), joblib.hash(prior)) == before
 
 
+@steps_count
 @each(ALIGNERS)
 def test_a_session_not_met_is_aligned_as_adapt_would(estimator, data, fitted):
     target = data.trials["day1"]
@@ -283,6 +288,7 @@ def test_a_session_not_met_is_aligned_as_adapt_would(estimator, data, fitted):
     assert_array_equal(out.to_array(), named)
 
 
+@steps_count
 def test_a_pipeline_aligns_on_the_fly_and_by_adapt(data, X, y):
     target = data.trials["day1"]
     pipe = make_pipeline(GaussianSmoother(), clone(ERDIFF), PerBinRegressor())
@@ -372,6 +378,7 @@ def test_a_loss_that_is_not_a_number_raises(module, X, monkeypatch):
         model.fit(X)
 
 
+@steps_count
 @pytest.mark.parametrize("after", [0, 3])
 def test_an_interrupted_adapt_keeps_the_sessions(after, data, fitted, monkeypatch):
     aligner = deepcopy(fitted[ERDiffAligner]).adapt(data.trials["day1"])
@@ -386,6 +393,7 @@ def test_an_interrupted_adapt_keeps_the_sessions(after, data, fitted, monkeypatc
     assert joblib.hash(aligner) == before
 
 
+@steps_count
 @pytest.mark.parametrize("after", [0, 2])
 def test_an_objective_that_is_not_a_number_is_not_kept(
     after, data, fitted, monkeypatch

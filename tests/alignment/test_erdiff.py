@@ -159,7 +159,6 @@ def test_published_starts_run_and_report(fitted, reaching, init, any_step_is_acc
     report = aligner.alignment_report_["target"]
     assert report["init"] == init
     assert "margin" not in report
-    assert np.isfinite(aligner.transform(reaching.test)).all()
     values = dict(report["criterion_curve"])
     assert report["n_steps"] == min(values, key=values.get)
     assert len(aligner.loss_curve_["target"]) == 10

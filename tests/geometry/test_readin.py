@@ -18,7 +18,9 @@ from skerdiff.geometry._readin import (
 )
 from skerdiff.geometry._similarity import (
     SimilarityMap,
+    denoise_trials,
     principal_axes,
+    relative_residual,
     squared_distances,
 )
 
@@ -196,6 +198,154 @@ def test_the_readin_of_another_day_counts_while_it_reads_the_trials(turned):
     np.testing.assert_array_equal(dropped, alone)
 
 
+@pytest.fixture
+def partial(turned):
+    """A target that covers some of the source's trials, and what its read-in takes.
+
+    Activations depend on something that the map does not know, and the regression does.
+    """
+    source, target, (W, b), A, map_ = turned
+    mean, axes = principal_axes(target, 3)
+    rng = np.random.default_rng(0)
+    hidden = rng.standard_normal((30, 1, 1))
+    beside = np.linalg.svd(axes)[0][:, -1]
+    few = (target + 3.0 * hidden * beside)[source[:, :, 0].mean(1) > 0]
+    noisy = few + rng.normal(0.0, 0.3, few.shape)
+    activations = source @ W.T + b + 2.0 * hidden * rng.standard_normal(4)
+    return noisy, RigidMap(mean, axes, map_), A, activations
+
+
+def parts(features, rigid, coordinates, activations, n_modes=8, **options):
+    """What geometric_readin is made of: map, partners and distances of trials."""
+    main = denoise_trials(coordinates, n_modes)
+    distances = squared_distances(main, denoise_trials(rigid(features), n_modes))
+    partners = find_partners(distances, **options)
+    return rigid_readin(rigid, coordinates, activations), partners, distances, main
+
+
+def assert_between(found, anchor, regressed, share):
+    for x, a, b in zip(found, anchor, regressed, strict=True):
+        np.testing.assert_allclose(x, a + share * (b - a), atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"entropy": 1.0}, {"mass_penalty": 5.0}, {"n_modes": 2}],
+    ids=["default", "entropy", "mass_penalty", "n_modes"],
+)
+def test_readin_is_the_map_moved_to_the_regression_by_coverage_squared(
+    partial, options
+):
+    features, *_, activations = partial
+    anchor, partners, distances, main = parts(*partial, **options)
+    regressed = fit_readin(features, matched(partners, activations), anchor)
+    covered = coverage(partners)
+    # none of the three would do in place of another
+    assert 0.2 < covered < 0.95
+    assert min(np.abs(a - b).max() for a, b in zip(anchor, regressed)) > 1e-2
+    found, quality = geometric_readin(*partial, **options)
+    assert_between(found, anchor, regressed, covered**2)
+    assert quality == {
+        "coverage": covered,
+        "variance_explained": variance_explained(distances, main),
+    }
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_trust_is_the_share_of_the_regression(partial, share):
+    features, *_, activations = partial
+    anchor, partners, *_ = parts(*partial)
+    regressed = fit_readin(features, matched(partners, activations), anchor)
+    seen = []
+
+    def trust(covered):
+        seen.append(covered)
+        return share
+
+    found, _ = geometric_readin(*partial, trust=trust)
+    assert seen == [coverage(partners)]
+    assert_between(found, anchor, regressed, share)
+
+
+def residual_of(readin, features, activations):
+    return relative_residual(activations, features @ readin[0].T + readin[1])
+
+
+@pytest.mark.parametrize(("multiple", "holds"), [(1.9, True), (2.1, False)])
+def test_a_start_is_the_anchor_up_to_twice_the_residual_of_the_map(
+    partial, multiple, holds
+):
+    features, *_, activations = partial
+    anchor, partners, *_ = parts(*partial)
+    least = residual_of(anchor, features, activations)
+    direction = np.random.default_rng(3).standard_normal(anchor[0].shape)
+
+    def moved(size):
+        return anchor[0] + size * direction, anchor[1] + 0.01
+
+    sizes = np.geomspace(1e-3, 10.0, 800)
+    found = (residual_of(moved(size), features, activations) for size in sizes)
+    start = moved(next(s for s, r in zip(sizes, found) if r > multiple * least))
+    assert residual_of(start, features, activations) < (multiple + 0.1) * least
+    expected = start if holds else anchor
+    # alone, and as what the regression is shrunk towards
+    alone, _ = geometric_readin(*partial, start, trust=np.zeros_like)
+    assert_between(alone, expected, expected, 0.0)
+    regressed = fit_readin(features, matched(partners, activations), expected)
+    whole, _ = geometric_readin(*partial, start)
+    assert_between(whole, expected, regressed, coverage(partners) ** 2)
+
+
+def test_rigid_readin_is_the_map_then_the_source_read_in():
+    # any map, with shift, scale and reflection, of data that is not centred
+    rng = np.random.default_rng(0)
+    X, A = rng.standard_normal((6, 4, 7)) + 2.0, rng.standard_normal((9, 4, 3)) + 1.0
+    slope, offset = rng.standard_normal((5, 3)), rng.standard_normal(5)
+    map_ = SimilarityMap(0.7, ortho_group.rvs(3, random_state=0), np.array([1, -2, 3]))
+    axes = ortho_group.rvs(7, random_state=1)[:, :3]
+    rigid = RigidMap(rng.standard_normal(7), axes, map_)
+    np.testing.assert_allclose(rigid(X), map_((X - rigid.mean) @ axes))
+    weights, bias = rigid_readin(rigid, A, A @ slope.T + offset)
+    assert weights.shape == (5, 7) and bias.shape == (5,)
+    np.testing.assert_allclose(
+        X @ weights.T + bias, rigid(X) @ slope.T + offset, atol=1e-10
+    )
+
+
+@pytest.mark.parametrize("n_trials", [2, 3, 5, 6])
+def test_few_trials_are_folds_of_their_own(n_trials):
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal((n_trials, 9, 3)), rng.standard_normal((n_trials, 9, 2))
+    y += x[..., :2]
+    rows, right = x.reshape(-1, 3), y.reshape(-1, 2)
+    fold = np.repeat(np.arange(n_trials) % min(5, n_trials), 9)
+    errors = {}
+    for alpha in np.logspace(-2, 7, 19):
+        guess = np.zeros_like(right)
+        for k in range(fold.max() + 1):
+            ridge = Ridge(alpha).fit(rows[fold != k], right[fold != k])
+            guess[fold == k] = ridge.predict(rows[fold == k])
+        errors[alpha] = np.sum((guess - right) ** 2)
+    expected = Ridge(min(errors, key=errors.get)).fit(rows, right)
+    weights, bias = fit_readin(x, y)
+    np.testing.assert_allclose(weights, expected.coef_, atol=1e-8)
+    np.testing.assert_allclose(bias, expected.intercept_, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("signs", "penalty"),
+    [([1, 1, 1, 1, 1], 1e-2), ([1, -1, 1, -1, 0], 1e7)],
+    ids=["least", "most"],
+)
+def test_penalties_reach_from_a_hundredth_to_ten_million(signs, penalty):
+    # a fold of trials whose sign the others have too, or the opposite of it
+    x = np.random.default_rng(0).standard_normal((10, 4, 3))
+    y = x[..., :1] * np.tile(signs, 2)[:, None, None]
+    expected = Ridge(penalty).fit(x.reshape(-1, 3), y.ravel()).coef_
+    weights, _ = fit_readin(x, y)
+    np.testing.assert_allclose(weights[0], expected, atol=1e-4 * abs(expected).max())
+
+
 def line(n, first=0.0, last=1.0):
     return np.linspace(first, last, n)
 
@@ -251,3 +401,58 @@ def test_coverage_is_the_share_of_the_source_that_is_taken_up():
     assert coverage(find_partners(everywhere)) > 0.99
     half = (line(101)[:, None] - line(50, 0.0, 0.495) - 1e-3) ** 2
     assert 0.48 < coverage(find_partners(half)) < 0.65
+
+
+@pytest.mark.parametrize(
+    ("partners", "share"),
+    [
+        (np.eye(4), 1.0),
+        (np.eye(4)[:, :2], 0.5),
+        (np.eye(4)[:, [0, 0]], 0.25),
+        (np.array([[0.4, 0.3, 0.2, 0.1]]).T, 0.8),
+    ],
+)
+def test_coverage_against_values_by_hand(partners, share):
+    assert coverage(partners) == pytest.approx(share)
+
+
+def test_variance_explained_against_a_value_by_hand():
+    # weights exp(-d / (s / 2)), s the mean distance to the nearest
+    coordinates = np.array([[[0.0]], [[4.0]]])
+    distances = np.array([[1.0, 9.0], [9.0, 3.0]])
+    near = np.exp(-distances / (0.5 * 2.0))
+    images = 4.0 * near[1] / near.sum(0)
+    assert variance_explained(distances, coordinates) == pytest.approx(
+        images.var() / 4.0
+    )
+
+
+def test_partners_by_default_have_a_quarter_of_entropy_and_a_penalty_of_one():
+    distances = np.random.default_rng(0).uniform(1.0, 4.0, (12, 9))
+    default = find_partners(distances)
+    np.testing.assert_array_equal(default, find_partners(distances, 0.25, 1.0))
+    for other in ((0.3, 1.0), (0.25, 1.2)):
+        assert np.abs(default - find_partners(distances, *other)).max() > 1e-4
+
+
+@pytest.mark.parametrize("penalty", [0.5, 4.0])
+def test_masses_of_the_source_differ_at_the_price_given(penalty):
+    # optimality, as above: log plan + (cost + penalty log(mass)) / entropy is the same
+    # for all source trials of a target trial
+    rng = np.random.default_rng(0)
+    distances = rng.uniform(1.0, 4.0, (9, 7)) + rng.uniform(0.0, 4.0, (9, 1))
+    weights = find_partners(distances, 0.5, penalty)
+    cost = distances / distances.min(0).mean()
+    mass = weights.mean(1) * 9
+    inner = np.log(weights) + (cost + penalty * np.log(mass)[:, None]) / 0.5
+    np.testing.assert_allclose(inner - inner[:1], 0.0, atol=1e-3)
+    assert np.ptp(mass) > 0.1
+
+
+def test_far_source_trials_are_no_partners_and_break_nothing():
+    # one source trial is a million times as far as the others
+    distances = np.random.default_rng(0).uniform(1.0, 2.0, (6, 5))
+    distances[0] += 1e6
+    weights = find_partners(distances)
+    np.testing.assert_allclose(weights.sum(0), 1.0)
+    assert weights[0].max() < 1e-3

@@ -1,5 +1,7 @@
 """The geometry warm start: similarity maps, assignments and their candidates."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from scipy.stats import ortho_group
@@ -18,6 +20,8 @@ from skerdiff.geometry._similarity import (
     SimilarityMap,
     assign_trials,
     denoise_trials,
+    fit_similarity,
+    mean_spread,
     relative_residual,
     squared_distances,
 )
@@ -224,3 +228,166 @@ def test_distinct_alignments_are_no_variants_of_each_other():
     assert distinct_alignments([best, variant], B) == [best]
     assert margin([best]) == np.inf
     assert margin([other, best]) == pytest.approx(0.10 / 0.14 - 1)  # it was followed
+
+
+def test_margin_counts_the_handicap_and_has_its_limits():
+    same = SimilarityMap(1.0, np.eye(2), np.zeros(2))
+    best = Candidate(same, 0.1, "target")
+    assert margin([best, Candidate(same, 0.1, "target")]) == pytest.approx(0.0)
+    assert margin([best, Candidate(same, 0.1, "source")]) == pytest.approx(0.05)
+    assert margin([Candidate(same, 0.1, "source"), best]) == pytest.approx(1 / 1.05 - 1)
+    assert margin([Candidate(same, 0.0, "target"), best]) == np.inf
+    assert margin([Candidate(same, np.inf, "target"), best]) == 0.0
+    assert margin([Candidate(same, np.inf, "target")]) == 0.0
+
+
+@pytest.mark.parametrize(("share", "distinct"), [(0.74, False), (0.76, True)])
+def test_alignments_differ_from_three_quarters_of_the_spread_on(share, distinct):
+    B = np.random.default_rng(0).standard_normal((20, 5, 2))
+    size = np.sqrt(share * mean_spread(denoise_trials(B)) / 5)
+    here, there = (
+        Candidate(SimilarityMap(1.0, np.eye(2), shift), 0.1, "target")
+        for shift in (np.zeros(2), np.array([size, 0.0]))
+    )
+    assert distinct_alignments([here, there], B) == [here, there][: 1 + distinct]
+    assert distinct_alignments([here, there], B, 2.0) == [here]
+
+
+def test_one_round_is_the_map_of_the_coupling_given():
+    rng = np.random.default_rng(0)
+    A, B = rng.standard_normal((6, 4, 2)), rng.standard_normal((5, 4, 2))
+    coupling = rng.dirichlet(np.ones(30)).reshape(6, 5)
+    masses = np.full(6, 1 / 6), rng.dirichlet(np.ones(5))
+    expected = fit_similarity(A, B, coupling)
+    for n_rounds in (0, 1):
+        map_, residual = refine(A, B, coupling, 2.0, n_rounds, masses)
+        np.testing.assert_array_equal(map_(B), expected(B))
+        assert residual == relative_residual(A, map_(B), masses[1])
+    # the next round's is that of the assignment by it
+    second = fit_similarity(A, B, assign_trials(A, expected(B), 2.0, masses))
+    found, _ = refine(A, B, coupling, 2.0, 2, masses)
+    np.testing.assert_array_equal(found(B), second(B))
+
+
+def test_rounds_end_when_the_assignment_stays(reaches, monkeypatch):
+    calls = []
+
+    def counted(*args):
+        calls.append(args)
+        return assign_trials(*args)
+
+    monkeypatch.setattr(_search, "assign_trials", counted)
+    B, order = rotated_copy(reaches, 0.0)
+    coupling = np.zeros((len(reaches), len(B)))
+    coupling[order, np.arange(len(B))] = 1 / len(B)
+    _, residual = refine(reaches, B, coupling)
+    assert len(calls) == 1 and residual < 1e-12
+    refine(reaches, B, np.roll(coupling, 1, axis=0), n_rounds=1)
+    assert len(calls) == 2
+
+
+def test_most_rounds_go_to_the_better_half(monkeypatch):
+    rng = np.random.default_rng(0)
+    A, B = rng.standard_normal((24, 4, 3)), rng.standard_normal((20, 4, 3))
+    rounds, shares, original = Counter(), Counter(), refine
+
+    def counted(A, B, coupling, share=1.0, n_rounds=20, masses=(None, None)):
+        rounds[n_rounds] += 1
+        shares[share] += n_rounds == 12
+        return original(A, B, coupling, share, n_rounds, masses)
+
+    monkeypatch.setattr(_search, "refine", counted)
+    found = find_candidates(A, B, n_starts=30, n_rounds=9)
+    # twelve landmark alignments go on with each of three shares, both ways
+    assert Counter(c.nested for c in found) == {"target": 36, "source": 36}
+    assert rounds == {12: 60, 4: 72, 9: 36}
+    assert shares == {1.0: 20, 2.0: 20, 4.0: 20}
+    rounds.clear()
+    find_candidates(A, B, n_starts=30, n_rounds=3)
+    assert rounds == {12: 60, 3: 108}
+
+
+def test_landmarks_are_means_of_clusters_with_their_masses(reaches):
+    groups = np.repeat(reaches[:3] * 10, [5, 3, 2], axis=0)
+    Z = groups + 1e-3 * np.random.default_rng(0).standard_normal(groups.shape)
+    found, masses = _search._landmarks(Z, 3, np.random.RandomState(0))
+    place = squared_distances(found, 10 * reaches[:3]).argmin(0)
+    np.testing.assert_allclose(masses[place], [0.5, 0.3, 0.2])
+    for k, rows in zip(place, (Z[:5], Z[5:8], Z[8:]), strict=True):
+        np.testing.assert_allclose(found[k], rows.mean(0), atol=1e-9)
+    # no more than there are trials, and none that is empty
+    assert len(_search._landmarks(Z, 40, np.random.RandomState(0))[0]) == 10
+    few, masses = _search._landmarks(groups, 8, np.random.RandomState(0))
+    assert len(few) == len(masses) == 3 and masses.min() > 0
+
+
+@pytest.mark.parametrize("nested", ["target", "source"])
+@pytest.mark.parametrize(("excess", "followed"), [(1.74, True), (1.76, False)])
+def test_a_start_may_be_worse_by_1_75_over_the_number_of_trials(
+    reaches, monkeypatch, nested, excess, followed
+):
+    same = SimilarityMap(1.0, np.eye(reaches.shape[2]), np.zeros(reaches.shape[2]))
+    best = 1.0 if nested == "target" else 1.05
+    residuals = iter([1.0, 9.0] if nested == "target" else [9.0, 1.0])
+    monkeypatch.setattr(
+        _search, "_search", lambda *args: [(same, next(residuals), 1.0)]
+    )
+    near = [Candidate(same, best * (1 + excess / 20), "target")]
+    near.insert(0, Candidate(same, 5.0, "target"))
+    monkeypatch.setattr(_search, "_refine_all", lambda *args: near)
+    found = find_candidates(reaches, reaches[:20], start=reaches[:20])
+    assert found[0].followed == followed
+    assert [c.followed for c in found].count(True) == 1
+    assert [c.residual for c in found if not c.followed] == [1.0, 9.0]
+    assert next(c for c in found if c.followed).residual == near[1].residual
+
+
+def test_a_start_counts_if_nothing_else_fits_at_all(reaches, monkeypatch):
+    same = SimilarityMap(0.0, np.eye(reaches.shape[2]), np.zeros(reaches.shape[2]))
+    monkeypatch.setattr(_search, "_search", lambda *args: [(same, np.inf, 1.0)])
+    near = [Candidate(same, 2.0, "target")]
+    monkeypatch.setattr(_search, "_refine_all", lambda *args: near)
+    found = find_candidates(reaches, reaches, start=reaches)
+    # a map to one point has no inverse
+    assert [(c.residual, c.followed) for c in found] == [(2.0, True), (np.inf, False)]
+    near[0] = Candidate(same, np.inf, "target")
+    assert len(find_candidates(reaches, reaches, start=reaches)) == 2
+
+
+def test_a_guess_and_a_start_are_cut_like_the_trials(reaches):
+    B, order = rotated_copy(reaches, 0.1)
+    for given in ({"guess": reaches[order]}, {"start": reaches[order]}):
+        found = find_candidates(reaches, B, n_starts=1, max_trials=30, **given)
+        assert np.mean(nearest(reaches, found[0], B) == order) == 1.0
+        assert found[0].nested == "target"
+
+
+def test_a_guess_is_compared_by_as_many_modes_as_the_trials(reaches, monkeypatch):
+    seen = []
+    monkeypatch.setattr(_search, "_search", lambda *args: [])
+    monkeypatch.setattr(_search, "_refine_all", lambda A, B, Z: seen.append(Z) or [])
+    find_candidates(reaches, reaches, n_modes=3, guess=reaches)
+    np.testing.assert_array_equal(seen[0], denoise_trials(reaches, 3))
+
+
+def test_trials_carry_their_equal_share_by_default():
+    rng = np.random.default_rng(0)
+    A, B = rng.standard_normal((8, 4, 2)), rng.standard_normal((8, 4, 2))
+    found, same, other = (
+        refine(A, B, np.full((8, 8), 1 / 64), *share) for share in ((), (1.0,), (2.0,))
+    )
+    assert found[1] == same[1] != other[1]
+
+
+def test_another_seed_starts_elsewhere():
+    rng = np.random.default_rng(0)
+    A, B = rng.standard_normal((20, 4, 3)), rng.standard_normal((20, 4, 3))
+    found = [find_candidates(A, B, n_starts=2, seed=seed) for seed in (0, 1)]
+    assert [c.residual for c in found[0]] != [c.residual for c in found[1]]
+
+
+def test_rigid_partners_may_carry_twice_their_share(reaches):
+    B, order = rotated_copy(reaches[np.r_[:24, :24]], 0.02)
+    coupling = rigid_partners(reaches, B, n_starts=30)
+    assert np.array_equal(coupling.argmax(0), np.r_[:24, :24][order])
+    np.testing.assert_allclose(coupling[:24].sum(1), 2 / 48)

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import linprog
+from scipy.spatial.distance import cdist
 from scipy.stats import ortho_group
 
 from skerdiff.geometry._similarity import (
@@ -9,9 +11,14 @@ from skerdiff.geometry._similarity import (
     assign_trials,
     denoise_trials,
     fit_similarity,
+    mean_spread,
+    principal_axes,
     principal_coordinates,
+    project,
+    relative_distances,
     relative_residual,
     squared_distances,
+    transport_plan,
 )
 
 
@@ -200,3 +207,110 @@ def test_assignment_is_a_plan_with_the_masses_allowed():
     order = rng.permutation(8)
     plan = assign_trials(A, A[order], 1.0)
     assert (plan.argmax(0) == order).all()
+
+
+def test_inverse_undoes_a_map():
+    B = np.random.default_rng(0).standard_normal((6, 5, 3))
+    map_ = SimilarityMap(3.0, rotation(3, True), np.array([1.0, -2.0, 0.5]))
+    np.testing.assert_allclose(map_.inverse()(map_(B)), B, atol=1e-12)
+    np.testing.assert_allclose(map_(map_.inverse()(B)), B, atol=1e-12)
+    assert map_.inverse().scale == pytest.approx(1 / 3)
+
+
+def test_procrustes_of_trials_that_are_one_point_only_shifts():
+    A = np.random.default_rng(0).standard_normal((3, 4, 2))
+    found = fit_similarity(A, np.zeros((5, 4, 2)), np.full((3, 5), 1 / 15))
+    assert found.scale == 1.0
+    np.testing.assert_allclose(found.shift, A.mean((0, 1)))
+
+
+def test_procrustes_knows_no_total_mass():
+    rng = np.random.default_rng(0)
+    A, B = rng.standard_normal((5, 4, 3)), rng.standard_normal((6, 4, 3))
+    coupling = rng.random((5, 6))
+    one, many = (fit_similarity(A, B, c * coupling) for c in (1.0, 7.0))
+    np.testing.assert_allclose(one(B), many(B), atol=1e-10)
+
+
+def test_squared_distances_are_those_of_whole_trials():
+    rng = np.random.default_rng(0)
+    A, B = rng.standard_normal((5, 4, 3)), rng.standard_normal((7, 4, 3))
+    expected = cdist(A.reshape(5, -1), B.reshape(7, -1), "sqeuclidean")
+    np.testing.assert_allclose(squared_distances(A, B), expected)
+    far = 1e6 + A
+    assert squared_distances(far, far).min() >= 0.0
+    assert np.diag(squared_distances(far, far)).max() < 1.0
+
+
+def test_spread_and_distances_against_values_by_hand():
+    A = np.array([0.0, 10.0]).reshape(2, 1, 1)
+    Z = np.array([1.0, 8.0, 6.0]).reshape(3, 1, 1)
+    assert mean_spread(Z) == pytest.approx(np.var([1.0, 8.0, 6.0]))
+    assert mean_spread(np.concatenate([Z, Z], axis=1)) == pytest.approx(
+        2 * np.var([1.0, 8.0, 6.0])
+    )
+    distances = relative_distances(A, Z)
+    np.testing.assert_allclose(distances, np.array([1, 4, 16]) / np.var([1, 8, 6]))
+    # a mass of a half counts as two trials of a quarter
+    masses = np.array([0.5, 0.25, 0.25])
+    spread = np.var([1.0, 1.0, 8.0, 6.0])
+    assert mean_spread(Z, masses) == pytest.approx(spread)
+    weighted = relative_distances(A, Z, masses)
+    np.testing.assert_allclose(weighted, np.array([1, 4, 16]) / spread)
+    assert relative_residual(A, Z, masses) == pytest.approx(5.5 / spread)
+    # without spread there is nothing to be near to
+    assert (relative_distances(A, np.ones((4, 1, 1))) == np.inf).all()
+    assert (relative_distances(A, np.zeros((4, 1, 1))) == np.inf).all()
+
+
+@pytest.mark.parametrize(("share_of_size", "finite"), [(1e-11, True), (1e-13, False)])
+def test_spread_is_rounding_error_below_1e_12_of_the_size(share_of_size, finite):
+    step = np.sqrt(share_of_size)
+    Z = np.array([1.0 - step, 1.0 + step]).reshape(2, 1, 1)
+    assert np.isfinite(relative_residual(Z, Z)) == finite
+
+
+@pytest.mark.parametrize("share", [1.0, 2.0, 4.0])
+def test_plans_are_the_cheapest_within_the_masses(share):
+    rng = np.random.default_rng(0)
+    cost = rng.random((6, 5))
+    a, b = rng.dirichlet(np.ones(6)), rng.dirichlet(np.ones(5))
+    plan = transport_plan(cost, share, (a, b))
+    np.testing.assert_allclose(plan.sum(0), b)
+    assert (plan.sum(1) <= share * a + 1e-12).all()
+    # as linear programming finds it
+    rows, columns = np.kron(np.eye(6), np.ones(5)), np.kron(np.ones(6), np.eye(5))
+    found = linprog(cost.ravel(), rows, share * a, columns, b)
+    assert np.sum(plan * cost) == pytest.approx(found.fun)
+    np.testing.assert_allclose(transport_plan(cost, share).sum(0), 1 / 5)
+
+
+@pytest.mark.parametrize("shape", [(7, 5, 3), (40, 4, 3)])  # wide and tall
+@pytest.mark.parametrize("n_modes", [1, 3, 8])
+def test_denoising_is_the_best_approximation_of_its_rank(shape, n_modes):
+    Z = np.random.default_rng(0).standard_normal(shape) + 2.0
+    k = min(n_modes, shape[0] // 2)
+    U, S, Vt = np.linalg.svd((Z - Z.mean(0)).reshape(len(Z), -1), full_matrices=False)
+    expected = Z.mean(0) + ((U[:, :k] * S[:k]) @ Vt[:k]).reshape(shape)
+    np.testing.assert_allclose(denoise_trials(Z, n_modes), expected, atol=1e-10)
+
+
+def test_denoising_keeps_all_of_fewer_coordinates_than_modes():
+    Z = np.random.default_rng(0).standard_normal((30, 2, 2))
+    np.testing.assert_allclose(denoise_trials(Z), Z)
+
+
+@pytest.mark.parametrize("shape", [(12, 6, 5), (2, 2, 9)])  # both solvers
+def test_principal_axes_are_the_leading_ones_and_leave_the_data(shape):
+    X = np.random.default_rng(0).standard_normal(shape) + 3.0
+    before = X.copy()
+    mean, axes = principal_axes(X, 3)
+    np.testing.assert_array_equal(X, before)
+    rows = X.reshape(-1, shape[2])
+    np.testing.assert_allclose(mean, rows.mean(0))
+    leading = np.linalg.svd(rows - rows.mean(0))[2][:3].T
+    np.testing.assert_allclose(np.abs(axes.T @ leading), np.eye(3), atol=1e-6)
+    np.testing.assert_allclose(
+        project(X, mean, axes), principal_coordinates(X, 3), atol=1e-10
+    )
+    np.testing.assert_allclose(project(X, mean, axes), (X - mean) @ axes, atol=1e-10)
