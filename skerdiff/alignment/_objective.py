@@ -20,6 +20,9 @@ class Objective(nn.Module):
 
     adversaries: tuple = ()  # names of submodules
 
+    def __init__(self):
+        super().__init__()
+
     def prepare(self, source: Tensor) -> None:
         """Train what must be trained on all source latents before the first step.
 

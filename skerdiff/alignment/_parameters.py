@@ -47,13 +47,13 @@ def parameter(default, constraints, doc=None, *, keyword_only=True):
     return field(default=default, kw_only=keyword_only, metadata=metadata)
 
 
-def aligner(cls):
+def aligner(declared):
     """Make an aligner of a class that declares its parameters.
 
     Parameters
     ----------
-    cls : type
-        A subclass of `BaseAligner`.
+    declared : type
+        A subclass of `BaseAligner` whose parameters are fields.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def aligner(cls):
         The class, with ``__init__``, ``_parameter_constraints`` and a whole docstring.
     """
     # estimators are compared by identity and shown by scikit-learn
-    cls = dataclass(eq=False, repr=False, match_args=False)(cls)
+    cls = dataclass(eq=False, repr=False, match_args=False)(declared)
     cls._parameter_constraints = {
         f.name: f.metadata["constraints"] for f in fields(cls)
     }
