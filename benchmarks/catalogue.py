@@ -13,6 +13,7 @@ from .methods import GROUPS, METHODS
 CATALOGUE = Catalogue(
     experiments={
         "decoding": experiments.PublishedDecoding(),
+        "main": experiments.MainDecoding(),
         "cost": experiments.PublishedCost(),
         "latents": experiments.Latents(),
         "dynamics": experiments.KnownDynamics(),

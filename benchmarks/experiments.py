@@ -30,6 +30,7 @@ from .criteria import CRITERIA, compare_criteria
 from .dynamics import judge
 from .equal_time import equal_time
 from .evidence import Evidence
+from .fit_time import fit_seconds
 from .headroom import headroom
 from .methods import SOURCE_START
 from .prior_quality import REAL, models, prior_quality, source_latents
@@ -66,6 +67,35 @@ class PublishedDecoding(Decoding):
             "of the recordings, another protocol. It is not to be compared in value."
         )
         return table
+
+
+class MainDecoding(PublishedDecoding, Evidence):
+    """Decoding of the main table, with the time to fit the latent model beside it."""
+
+    measures = (fit_seconds,)
+
+    def decode(self, cell, aligner, split, memory):
+        """Decode, and time the latent model's fit, see `Decoding.decode`."""
+        row, found = super().decode(cell, aligner, split, memory)
+        if aligner is not None:
+            row["model_fit_s"] = fit_seconds(
+                aligner.latent_model, *split.source, cell["seed"], memory
+            )
+        return row, found
+
+    def tables(self, experiment, results):
+        """Add the time to the table of all data, see `Decoding.tables`."""
+        first, *others = super().tables(experiment, results)
+        seconds = results.groupby("method")["model_fit_s"].mean()
+        first.frame["model fit, s"] = [
+            "" if np.isnan(seconds[method]) else f"{seconds[method]:.1f}"
+            for method in first.frame["method"]
+        ]
+        first.notes.append(
+            "The last column is the mean time to fit the latent model to the source, "
+            "on one thread, while the machine's second core worked too."
+        )
+        return [first, *others]
 
 
 class PublishedCost(Cost):

@@ -100,6 +100,8 @@ def label_free_runs(pair, n_components, seeds=range(3), memory=None, report=None
     X_new, v_new = trials[target], y[~trials.is_source]
     n_train = round(0.8 * len(X_new))
     X_test, v_test = X_new[n_train:], v_new[n_train:]
+    # aligners do not store the source's activity, which circular consistency needs
+    scorers = SCORERS | {"circular": SCORERS["circular"].with_source(X)}
     rows = []
     for method, aligner in METHODS.items():
         guesses, runs = [], []
@@ -114,7 +116,7 @@ def label_free_runs(pair, n_components, seeds=range(3), memory=None, report=None
             guesses.append(pipe.predict(X_test))
             run = {"pair": pair, "method": method, "n_components": n_components}
             run |= {"seed": seed, "r2": metrics.r2_scorer(pipe, X_test, v_test)}
-            run |= {name: scorer(pipe, X_test) for name, scorer in SCORERS.items()}
+            run |= {name: scorer(pipe, X_test) for name, scorer in scorers.items()}
             runs.append(run)
         for run, value in zip(runs, metrics.seed_consistency(guesses), strict=True):
             run["seed_consistency"] = float(value)

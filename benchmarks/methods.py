@@ -20,6 +20,7 @@ from skerdiff.alignment import (
 )
 from skerdiff.benchmark import METHODS as MAIN
 from skerdiff.diffusion import DiffusionPrior
+from skerdiff.latent import LinearLatentModel
 
 SOURCE_START = ", source start"
 
@@ -64,6 +65,7 @@ _ERDIFF = {
     "ERDiff w/o S": ERDiffAligner(prior=DiffusionPrior(spatial=False)),
     "ERDiff w/o T": ERDiffAligner(prior=DiffusionPrior(temporal=False)),
 }
+LINEAR = ", linear model"
 # in the order of tables: the way without, those that train, the upper end
 METHODS = {name: MAIN[name] for name in ("no adaptation",)}
 METHODS["neuron moments"] = NeuronMomentsAligner()
@@ -71,10 +73,14 @@ METHODS["geometry only"] = MAIN["geometry only"]
 for _name, _aligner in (_OTHERS | _ERDIFF).items():
     METHODS[_name] = _aligner
     METHODS[_name + SOURCE_START] = from_source(_aligner)
+for _name in ("geometry only", "ERDiff"):
+    METHODS[_name + LINEAR] = clone(METHODS[_name]).set_params(
+        latent_model=LinearLatentModel()
+    )
 METHODS["oracle"] = None
 
 GROUPS = {
-    "all": list(METHODS),
+    "all": [name for name in METHODS if not name.endswith(LINEAR)],
     "main": ["no adaptation", "geometry only", "ERDiff", "ERDiff" + SOURCE_START]
     + ["oracle"],
 }

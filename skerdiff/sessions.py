@@ -224,7 +224,18 @@ class SessionReader:
         return Z if self.latent_map is None else self.latent_map(Z)
 
     def with_report(self, **entries):
-        """Give the same reader with more entries in its report."""
+        """Give the same reader with more entries in its report.
+
+        Parameters
+        ----------
+        **entries : dict
+            Entries of `SessionReport`.
+
+        Returns
+        -------
+        reader : SessionReader
+            A new reader.
+        """
         return replace(self, report=replace(self.report, **entries))
 
 

@@ -22,7 +22,15 @@ print(json.dumps(sorted(sys.modules)))
 # as if the extra had not been installed
 WITHOUT = """
 import sys
-sys.modules["pandas"] = sys.modules["pydantic"] = None
+class Hiding:
+    def __init__(self, finder):
+        self.finder = finder
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] not in ("pandas", "pydantic"):
+            return self.finder.find_spec(name, path, target)
+sys.meta_path[:] = map(Hiding, sys.meta_path)
 from skerdiff.cli import main
 sys.exit(main(sys.argv[1:]))
 """

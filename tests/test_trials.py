@@ -339,3 +339,24 @@ def test_to_array_has_the_smallest_type_that_holds_all_sessions():
     assert Trials(small).to_array().dtype == np.float32
     whole = small | {"b": np.full((1, 1, 1), 7, np.int8)}
     assert Trials(whole).to_array().dtype == np.float32
+
+
+def test_the_bin_size_stays_with_the_trials(sessions):
+    trials = Trials(sessions, bin_size=1)
+    assert trials.bin_size == 1 and isinstance(trials.bin_size, float)
+    for some in (
+        trials[[9, 0]],
+        trials.map(lambda X: X),
+        trials.with_source("day1"),
+        pickle.loads(pickle.dumps(trials)),
+    ):
+        assert some.bin_size == 1
+    assert Trials(sessions).bin_size is None
+    assert Trials(sessions, bin_size=0.02)[::2].bin_size == 0.02
+
+
+@pytest.mark.parametrize("bin_size", [0, -0.05, np.inf, np.nan, "50 ms"])
+def test_a_bin_size_is_a_positive_number_of_seconds(sessions, bin_size):
+    message = f"bin_size must be a positive number of seconds, got {bin_size!r}"
+    with pytest.raises(ValueError, match=message):
+        Trials(sessions, bin_size=bin_size)

@@ -20,18 +20,41 @@ class Objective(nn.Module):
 
     adversaries: tuple = ()  # names of submodules
 
+    def __init__(self):
+        super().__init__()
+
     def prepare(self, source: Tensor) -> None:
-        """Train what must be trained on all source latents before the first step."""
+        """Train what must be trained on all source latents before the first step.
+
+        Parameters
+        ----------
+        source : Tensor of shape (n_source_trials, n_bins, d)
+            Standardised latents of the source.
+        """
 
     def map_network(self) -> nn.Module | None:
-        """Network through which target latents go to the decoder; None for none.
+        """Network through which target latents go to the decoder.
 
-        It is the identity before the first step.
+        Returns
+        -------
+        network : Module or None
+            The identity before the first step; None if there is no such network.
         """
         return None
 
     def map(self, target: Tensor) -> Tensor:
-        """Latents of the target as the decoder is to read them."""
+        """Latents of the target as the decoder is to read them.
+
+        Parameters
+        ----------
+        target : Tensor of shape (n_target, n_bins, d)
+            Latents behind the encoder.
+
+        Returns
+        -------
+        mapped : Tensor of shape (n_target, n_bins, d)
+            The same through the `map_network`, if there is one.
+        """
         network = self.map_network()
         return target if network is None else network(target)
 
@@ -55,11 +78,30 @@ class Objective(nn.Module):
         """
 
     def adversary(self, source: Tensor, target: Tensor, generator) -> Tensor | None:
-        """Give the adversaries' loss, or None without any; the latents are detached."""
+        """Give the adversaries' loss.
+
+        Parameters
+        ----------
+        source, target : Tensor of shape (n_source, n_bins, d) and (n_target, n_bins, d)
+            Latents of a batch of each session, detached.
+        generator : torch.Generator
+            Source of noise.
+
+        Returns
+        -------
+        loss : Tensor or None
+            A scalar; None without adversaries.
+        """
         return None
 
     def groups(self) -> tuple[list, list]:
-        """List what is trained with the read-in, and what the adversaries train."""
+        """List parameters by who trains them.
+
+        Returns
+        -------
+        own, theirs : list of Parameter
+            Those that are trained with the read-in, and those of the adversaries.
+        """
         theirs = [
             p for name in self.adversaries for p in getattr(self, name).parameters()
         ]

@@ -2,21 +2,9 @@
 
 An aligner is a class whose parameters are fields, made by `parameter`, and which is
 decorated with `aligner`. That writes the constructor that scikit-learn's conventions
-ask for, collects the constraints, and fills the docstring with what is inherited. ::
-
-    @aligner
-    class MyAligner(GradientAligner):
-        \"\"\"Align sessions in my way.
-
-        Parameters
-        ----------
-        strength : float, default=1.0
-            What only this aligner has.
-        inherited : parameters
-            See `_parameters`.
-        \"\"\"
-
-        strength: float = parameter(1.0, [Interval(Real, 0, None, closed="left")])
+ask for, collects the constraints, and fills the docstring with what is inherited, in
+the places ``inherited : positional``, ``inherited : parameters`` and ``inherited :
+attributes``. ``examples/plot_write_your_own.py`` writes an aligner this way.
 """
 
 # Authors: The skerdiff developers
@@ -59,13 +47,13 @@ def parameter(default, constraints, doc=None, *, keyword_only=True):
     return field(default=default, kw_only=keyword_only, metadata=metadata)
 
 
-def aligner(cls):
+def aligner(declared):
     """Make an aligner of a class that declares its parameters.
 
     Parameters
     ----------
-    cls : type
-        A subclass of `BaseAligner`.
+    declared : type
+        A subclass of `BaseAligner` whose parameters are fields.
 
     Returns
     -------
@@ -73,7 +61,7 @@ def aligner(cls):
         The class, with ``__init__``, ``_parameter_constraints`` and a whole docstring.
     """
     # estimators are compared by identity and shown by scikit-learn
-    cls = dataclass(eq=False, repr=False, match_args=False)(cls)
+    cls = dataclass(eq=False, repr=False, match_args=False)(declared)
     cls._parameter_constraints = {
         f.name: f.metadata["constraints"] for f in fields(cls)
     }

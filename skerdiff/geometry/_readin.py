@@ -41,7 +41,17 @@ _STILL_HOLDS = 2.0
 
 @dataclass(frozen=True)
 class RigidMap:
-    """Features of a session to principal coordinates of the source."""
+    """Map of a session's features to principal coordinates of the source.
+
+    Parameters
+    ----------
+    mean : ndarray of shape (n_neurons,)
+        Mean of the session's features.
+    axes : ndarray of shape (n_neurons, d)
+        Their principal axes.
+    map : SimilarityMap
+        The session's principal coordinates to those of the source.
+    """
 
     mean: np.ndarray  # (n_neurons,)
     axes: np.ndarray  # (n_neurons, d), principal axes of the session

@@ -45,7 +45,19 @@ _SAME = 0.1  # of the spread: landmark alignments nearer than that are one
 
 @dataclass(frozen=True)
 class Candidate:
-    """One candidate alignment of two sessions."""
+    """One candidate alignment of two sessions.
+
+    Parameters
+    ----------
+    map : SimilarityMap
+        Target to source coordinates.
+    residual : float
+        Relative residual, lower is better.
+    nested : {"target", "source"}
+        Whose trials were sought in the other session.
+    followed : bool, default=False
+        Whether it was reached from the start that was given.
+    """
 
     map: SimilarityMap  # of target to source coordinates
     residual: float  # relative residual, lower is better
@@ -264,11 +276,23 @@ def distinct_alignments(candidates, B, distinct=0.75):
 
 
 def margin(alignments):
-    """Relative excess residual of the runner-up, ``residual_2 / residual_1 - 1``.
+    """Compute the relative excess residual of the runner-up.
+
+    It is ``residual_2 / residual_1 - 1``, with the handicap of `find_candidates`.
 
     Near zero the choice between two different alignments is open. Below zero a given
     start was followed although another fits better. Infinite if there is no
-    runner-up, zero if nothing fits at all. The handicap of `find_candidates` counts.
+    runner-up, zero if nothing fits at all.
+
+    Parameters
+    ----------
+    alignments : list of Candidate
+        Different alignments, best first, see `distinct_alignments`.
+
+    Returns
+    -------
+    margin : float
+        The margin.
     """
     if np.isinf(alignments[0].residual):
         return 0.0
@@ -279,6 +303,15 @@ def margin(alignments):
 
 def rigid_partners(A, B, *, n_starts=200, seed=0):
     """Source partners of target trials in the best rigid alignment of two sessions.
+
+    Parameters
+    ----------
+    A, B : ndarray of shape (n_A, n_bins, d) and (n_B, n_bins, d)
+        Source and target coordinates.
+    n_starts : int, default=200
+        Random starts of the search, each way.
+    seed : int, default=0
+        Seed of the search.
 
     Returns
     -------

@@ -15,7 +15,17 @@ N_MODES = 8  # in which trials of a session are taken to differ
 
 @dataclass(frozen=True)
 class SimilarityMap:
-    """The map ``x -> scale * x @ rotation + shift`` of target to source coordinates."""
+    """The map ``x -> scale * x @ rotation + shift`` of target to source coordinates.
+
+    Parameters
+    ----------
+    scale : float
+        Scale.
+    rotation : ndarray of shape (d, d)
+        Orthogonal matrix; it may reflect.
+    shift : ndarray of shape (d,)
+        Shift.
+    """
 
     scale: float
     rotation: np.ndarray  # (d, d), orthogonal
@@ -26,7 +36,13 @@ class SimilarityMap:
         return self.scale * B @ self.rotation + self.shift
 
     def inverse(self):
-        """Give the map of source to target coordinates; the scale must not be 0."""
+        """Give the map of source to target coordinates.
+
+        Returns
+        -------
+        map : SimilarityMap
+            The inverse; the scale must not be 0.
+        """
         rotation = self.rotation.T
         scale = 1.0 / self.scale
         return SimilarityMap(scale, rotation, -scale * self.shift @ rotation)
@@ -58,12 +74,38 @@ def principal_axes(features, n_components):
 
 
 def project(features, mean, axes):
-    """Project features onto principal axes: coordinates (n_trials, n_bins, d)."""
+    """Project features onto principal axes.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n_trials, n_bins, n_neurons)
+        Activity.
+    mean, axes : ndarray of shape (n_neurons,) and (n_neurons, d)
+        Mean and axes, see `principal_axes`.
+
+    Returns
+    -------
+    coordinates : ndarray of shape (n_trials, n_bins, d)
+        Principal coordinates.
+    """
     return features @ axes - mean @ axes
 
 
 def principal_coordinates(features, n_components):
-    """Principal coordinates of bins, (n_trials, n_bins, n_components)."""
+    """Principal coordinates of bins.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n_trials, n_bins, n_neurons)
+        Activity.
+    n_components : int
+        Number of coordinates.
+
+    Returns
+    -------
+    coordinates : ndarray of shape (n_trials, n_bins, n_components)
+        What `principal_axes` and `project` give.
+    """
     return project(features, *principal_axes(features, n_components))
 
 
@@ -142,11 +184,24 @@ def fit_similarity(A, B, coupling):
 
 
 def relative_residual(A, Z, masses=None):
-    """Distance of aligned trials Z to the nearest source trial, over their own spread.
+    """Distance of aligned trials to the nearest source trial, over their own spread.
 
-    Both are mean squared distances, weighted by the masses of Z (n_Z,), if given. The
-    division keeps contraction from winning: maps that shrink all trials to one point
-    are near to something, but spread over nothing.
+    Both are mean squared distances. The division keeps contraction from winning: maps
+    that shrink all trials to one point are near to something, but spread over nothing.
+
+    Parameters
+    ----------
+    A : ndarray of shape (n_A, n_bins, d)
+        Coordinates of source trials.
+    Z : ndarray of shape (n_Z, n_bins, d)
+        Coordinates of aligned target trials.
+    masses : ndarray of shape (n_Z,), default=None
+        Weights of target trials; equal by default.
+
+    Returns
+    -------
+    residual : float
+        0 for copies of source trials; infinite if target trials do not differ.
     """
     return float(np.average(relative_distances(A, Z, masses), weights=masses))
 
@@ -154,7 +209,15 @@ def relative_residual(A, Z, masses=None):
 def relative_distances(A, Z, masses=None):
     """Squared distance of each trial of Z to the nearest of A, over the spread of Z.
 
-    All are infinite where the trials of Z do not differ.
+    Parameters
+    ----------
+    A, Z, masses : ndarray
+        See `relative_residual`.
+
+    Returns
+    -------
+    distances : ndarray of shape (n_Z,)
+        All are infinite if the trials of Z do not differ.
     """
     size = np.average(np.sum(Z**2, axis=(1, 2)), weights=masses)
     spread = mean_spread(Z, masses)
@@ -170,10 +233,24 @@ def mean_spread(Z, masses=None):
 
 
 def assign_trials(A, Z, share, masses=(None, None)):
-    """Optimal-transport plan of target trials Z to source trials A.
+    """Optimal-transport plan of target trials to source trials.
 
-    With ``share > 1`` a source trial may carry up to that multiple of its mass, and a
-    dummy target takes what is left over. Masses (n_A,) and (n_Z,) are equal by default.
+    Parameters
+    ----------
+    A : ndarray of shape (n_A, n_bins, d)
+        Coordinates of source trials.
+    Z : ndarray of shape (n_Z, n_bins, d)
+        Coordinates of aligned target trials.
+    share : float
+        Largest multiple of its mass that a source trial may take; above 1 a dummy
+        target takes what is left over.
+    masses : tuple of ndarray, default=(None, None)
+        Masses of the trials of A and of Z, which sum to 1; None for equal ones.
+
+    Returns
+    -------
+    coupling : ndarray of shape (n_A, n_Z)
+        Mass of each pair of trials.
     """
     return transport_plan(squared_distances(A, Z), share, masses)
 

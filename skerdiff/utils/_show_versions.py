@@ -53,5 +53,6 @@ def _dependencies():
     except PackageNotFoundError:  # a checkout that is not installed
         lines = []
     needed = [line for line in lines if "extra ==" not in line]
-    extras = [line for line in lines if re.search("extra == .(plot|distributed)", line)]
+    wanted = "extra == .(plot|distributed|benchmark)"
+    extras = [line for line in lines if re.search(wanted, line)]
     return [re.match(r"[\w.-]+", line)[0] for line in needed + extras]

@@ -154,24 +154,29 @@ def test_behaviour_shapes_the_latents(supervised, unsupervised, X, data):
     assert with_y > without + 0.1
 
 
-def test_the_filter_of_a_bin_is_ridge_regression_by_trials(X, data):
+@pytest.mark.parametrize("shortest", [20, 6])
+def test_the_filter_of_a_bin_is_ridge_regression_by_trials_that_reach_it(
+    shortest, X, data
+):
+    lengths = np.full(40, 20)
+    lengths[::2] = shortest
+    within = np.arange(20) < lengths[:, None]
+    X, y = X[:40], data.y[:40]
     model = LinearLatentModel(n_components=2, n_lags=3, behaviour_weight=1e6)
-    Z = model.fit(X[:N_TRAIN], data.y[:N_TRAIN]).transform(X)
-    past = lagged(model.activations(model.features(X)), 3)
-    y = (data.y - data.y[:N_TRAIN].mean((0, 1))) / data.y[:N_TRAIN].std((0, 1))
-    for t in (0, 1, 7, 19):
-        ridge = RidgeCV(np.logspace(-1, 6, 15)).fit(past[:N_TRAIN, t], y[:N_TRAIN, t])
+    features = model.fit(X, y, lengths=lengths).features(X, lengths)
+    Z = model.encode(features, lengths=lengths)
+    past = lagged(model.activations(features), 3)
+    y = (y - y[within].mean(0)) / y[within].std(0)
+    guess = np.zeros_like(y)
+    for t, rows in enumerate(within.T):
+        ridge = RidgeCV(np.logspace(-1, 6, 15)).fit(past[rows, t], y[rows, t])
         assert model.penalty_[t] == ridge.alpha_
-    guess = np.stack(
-        [
-            RidgeCV([model.penalty_[t]])
-            .fit(past[:N_TRAIN, t], y[:N_TRAIN, t])
-            .predict(past[:, t])
-            for t in range(20)
-        ],
-        axis=1,
-    )
-    assert share_explained(guess, Z) > 1 - 1e-8
+        guess[rows, t] = ridge.predict(past[rows, t])
+    Z, guess = Z[within], guess[within]
+    assert LinearRegression().fit(Z, guess).score(Z, guess) > 1 - 1e-8
+    # predictions of unit variance, times the weight
+    assert Z.var(0).sum() == pytest.approx(2 * 1e12)
+    np.testing.assert_allclose(Z.mean(0), 0, atol=1e-8 * 1e6)
 
 
 def test_one_filter_has_the_penalty_of_least_error_on_held_out_trials(X, data):
@@ -209,8 +214,9 @@ def test_latents_do_not_look_ahead_and_see_as_many_bins_as_asked(X, data):
 
 def test_dims_beyond_the_rank_are_zero(X, data):
     few = X[:20, :, np.argsort(X.sum((0, 1)))[-3:]]
-    model = LinearLatentModel(8, n_lags=1, per_bin=False).fit(few, data.y[:20])
-    assert model.readin_[0].shape == (16, 3)
+    model = LinearLatentModel(8, n_readin=4, n_lags=1, per_bin=False)
+    model.fit(few, data.y[:20])
+    assert model.readin_[0].shape == (4, 3)
     variance = model.transform(few).var((0, 1))
     assert (variance[:3] > 1e-3).all()
     assert (variance[3:] == 0).all()

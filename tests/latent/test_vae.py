@@ -7,6 +7,7 @@ from sklearn.linear_model import Ridge
 
 from skerdiff import PerBinRegressor, SequentialVAE, Trials
 from skerdiff.datasets import make_reaching_sessions
+from skerdiff.latent._modules import SequentialVAEModule
 from skerdiff.latent._objectives import bits_per_spike
 
 N_TRAIN = 96
@@ -302,3 +303,21 @@ def test_invalid_input_says_what_is_wrong(X):
         model.inverse_transform(np.zeros((2, 20, 5)))
     with pytest.raises(ValueError, match="Use an aligner"):
         model.transform(Trials({"a": X[:4], "b": X[:4, :, :9]}))
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_the_loss_reads_nothing_behind_trials(bidirectional):
+    rng = torch.Generator().manual_seed(0)
+    module = SequentialVAEModule(
+        torch.randn(3, 5, generator=rng), torch.ones(5), 2, 4, 2, bidirectional
+    )
+    within = torch.arange(6) < torch.tensor([6, 2, 4])[:, None]
+    inside = [torch.rand(3, 6, d, generator=rng) for d in (5, 5, 2)]
+
+    def loss(fill, mask=within):
+        filled = [torch.where(within[..., None], A, fill) for A in inside]
+        generator = torch.Generator().manual_seed(1)
+        return module.loss(*filled, mask, generator=generator).item()
+
+    assert loss(0.0) == loss(7.0)
+    assert loss(0.0, None) != loss(7.0, None)
