@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from skerdiff.alignment import _gradient, _loop
+from skerdiff.geometry import rigid_partners
 
 RECORDINGS = ("mihi_day0.pkl", "mihi_day1.pkl", "jango_day0.mat", "jango_day16.mat")
 
@@ -50,3 +51,12 @@ def any_step_is_accepted():
 def accepting_any_step():
     """Do the same in a ``with`` block, for fixtures that tests share."""
     return _accept_any_step
+
+
+@pytest.fixture
+def scores_search_little(monkeypatch):
+    """Let label-free scores search the geometry from two starts each way, not 200.
+
+    For tests of what holds whatever a score is. Worker processes search in full.
+    """
+    monkeypatch.setitem(rigid_partners.__kwdefaults__, "n_starts", 2)

@@ -24,9 +24,11 @@ from skerdiff.datasets import make_reaching_sessions
 from skerdiff.preprocessing import GaussianSmoother, SquareRoot
 from skerdiff.utils import all_estimators
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::skerdiff.AmbiguousAlignmentWarning", "ignore::skerdiff.NewSessionWarning"
-)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning"),
+    pytest.mark.filterwarnings("ignore::skerdiff.NewSessionWarning"),
+    pytest.mark.usefixtures("scores_search_little"),
+]
 
 VAE = SequentialVAE(max_iter=2, n_hidden=4, n_readin=4, n_components=3, random_state=0)
 PRIOR = DiffusionPrior(max_iter=1, n_channels=4, n_blocks=1, n_heads=2, random_state=0)

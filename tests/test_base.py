@@ -42,7 +42,10 @@ ESTIMATORS = [
 TRANSFORMERS = [e for e in ESTIMATORS if hasattr(e, "transform")]
 ALIGNERS = [e for e in ESTIMATORS if hasattr(e, "adapt")]
 
-pytestmark = pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning"),
+    pytest.mark.usefixtures("scores_search_little"),
+]
 
 
 def each(estimators):

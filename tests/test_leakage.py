@@ -20,7 +20,10 @@ from skerdiff.datasets import make_reaching_sessions
 from skerdiff.metrics import behaviour_r2_score
 from skerdiff.model_selection import TargetKFold
 
-pytestmark = pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning"),
+    pytest.mark.usefixtures("scores_search_little"),
+]
 # where labels could reach the read-in by way of the gradient
 steps_count = pytest.mark.usefixtures("any_step_is_accepted")
 

@@ -29,7 +29,10 @@ from skerdiff.diffusion._denoiser import SpatioTemporalDenoiser
 from skerdiff.latent._modules import SequentialVAEModule
 from skerdiff.preprocessing import GaussianSmoother
 
-pytestmark = pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning"),
+    pytest.mark.usefixtures("scores_search_little"),
+]
 # where what the gradient does must show in the result
 steps_count = pytest.mark.usefixtures("any_step_is_accepted")
 

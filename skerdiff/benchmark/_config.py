@@ -37,14 +37,16 @@ def _refuse(*sentences):
         raise _Faults(*sentences)
 
 
-def _near(name, known):
-    known = [str(k) for k in known]
-    close = difflib.get_close_matches(str(name), known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known are {sorted(known)}."
+def _near(name, choices):
+    choices = [str(k) for k in choices]
+    close = difflib.get_close_matches(str(name), choices, n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; choose from {sorted(choices)}."
 
 
 def _experiment(info):
-    """Experiment of a table; where its kind is not known, the default one."""
+    """Experiment of a table; the default one where its kind is refused."""
     return info.context["catalogue"].experiments[info.data.get("kind", "decoding")]
 
 
@@ -56,22 +58,22 @@ def _names(key, names):
 
 
 def _kind(kind, info):
-    known = info.context["catalogue"].experiments
-    if kind not in known:
-        _refuse(f"kind {kind!r} is not known{_near(kind, known)}")
+    choices = info.context["catalogue"].experiments
+    if kind not in choices:
+        _refuse(f"there is no kind {kind!r}{_near(kind, choices)}")
     return kind
 
 
 def _methods(names, info):
     experiment, catalogue = _experiment(info), info.context["catalogue"]
     names = experiment.methods if names is None else _names("methods", names)
-    groups, known = {}, experiment.methods
+    groups, choices = {}, experiment.methods
     if experiment.takes_aligners:
         groups = catalogue.groups
-        known = [*catalogue.method_names(), *info.context["own"]]
+        choices = [*catalogue.method_names(), *info.context["own"]]
     names = [n for name in names for n in groups.get(name, [name])]
-    unknown = [name for name in dict.fromkeys(names) if name not in known]
-    near = [f"method {n!r} is not known{_near(n, [*known, *groups])}" for n in unknown]
+    unknown = [name for name in dict.fromkeys(names) if name not in choices]
+    near = [f"there is no method {n!r}{_near(n, [*choices, *groups])}" for n in unknown]
     _refuse(*near, *experiment.refuse(names))
     return list(dict.fromkeys(names))
 
@@ -96,7 +98,7 @@ def _data(names, info):
             continue
         if not name.endswith(".npz"):
             faults.append(
-                f"data {name!r} is not known{_near(name, PAIRS)} Your own sessions are "
+                f"there are no data {name!r}{_near(name, PAIRS)} Your own sessions are "
                 "named by the path of an .npz file."
             )
             continue
@@ -114,11 +116,11 @@ def _data(names, info):
 
 def _behaviour(behaviour, info):
     for name in info.data.get("data", ()):
-        known = list(BEHAVIOURS.get(name.removesuffix("-back"), ()))
-        if behaviour not in known:
+        choices = list(BEHAVIOURS.get(name.removesuffix("-back"), ()))
+        if behaviour not in choices:
             _refuse(
-                f"behaviour {behaviour!r} is not there for data {name!r}; to choose "
-                f"from are {known}."
+                f"behaviour {behaviour!r} is not there for data {name!r}; choose "
+                f"from {choices}."
             )
     return behaviour
 
@@ -263,10 +265,10 @@ class Configuration:
         cells = []
         for e in self.experiments:
             settings = [s.model_dump(exclude_unset=True) for s in e.settings]
-            known = {k: getattr(e, k) for k in ("kind", "behaviour", "reference")}
-            known["experiment"] = e.name
+            common = {k: getattr(e, k) for k in ("kind", "behaviour", "reference")}
+            common["experiment"] = e.name
             for *names, data in product(settings, e.methods, e.seeds, e.data.items()):
-                cells.append(known | dict(zip(keys, (*names, *data))))
+                cells.append(common | dict(zip(keys, (*names, *data))))
         return cells
 
 
@@ -290,7 +292,7 @@ def read_configuration(source, catalogue=CATALOGUE):
     OSError
         If there is no such file.
     ConfigurationError
-        If it is no TOML, or holds what is not known; all that is wrong is listed.
+        If it is no TOML, or holds what cannot be run; all that is wrong is listed.
     """
     ready = catalogue.ready()
     path = ready.get(os.fspath(source), Path(source))

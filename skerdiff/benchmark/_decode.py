@@ -64,15 +64,15 @@ def decode_across(split, aligner, seed=0, memory=None, n_components=None, timed=
     """
     oracle = aligner is None
     aligner = clone(IdentityAligner(n_components=n_components) if oracle else aligner)
-    known = aligner.get_params(deep=False)
+    taken = aligner.get_params(deep=False)
     params = {"memory": memory, "random_state": seed}
-    aligner.set_params(**{k: v for k, v in params.items() if k in known})
+    aligner.set_params(**{k: v for k, v in params.items() if k in taken})
     first = split.train if oracle else split.source
     start = perf_counter()
     Z = aligner.fit_transform(*first)
     decoder = PerBinRegressor(Ridge()).fit(Z, first[1])
     fit_s = perf_counter() - start
-    if "memory" in known and timed:
+    if "memory" in taken and timed:
         aligner.set_params(memory=None)
     start = perf_counter()
     target = split.target_name

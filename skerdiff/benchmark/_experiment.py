@@ -153,6 +153,6 @@ class Catalogue:
             aligner = make_aligner({"aligner": name})
         if aligner is None:
             return None
-        known = aligner.get_params(deep=False)
-        params = {k: setting[k] for k in MODEL_SETTINGS if k in setting and k in known}
+        taken = aligner.get_params(deep=False)
+        params = {k: setting[k] for k in MODEL_SETTINGS if k in setting and k in taken}
         return clone(aligner).set_params(**params)

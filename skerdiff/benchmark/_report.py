@@ -164,8 +164,8 @@ def write_report(paths, folder, title=None, catalogue=CATALOGUE):
         experiment = catalogue.experiments.get(mine["kind"].iloc[0])
         if experiment is None:
             raise BenchmarkError(
-                f"{name!r} is of kind {mine['kind'].iloc[0]!r}, not known here; "
-                f"known are {list(catalogue.experiments)}."
+                f"{name!r} is of kind {mine['kind'].iloc[0]!r}, not one of "
+                f"{list(catalogue.experiments)}."
             )
         mine = mine.dropna(axis=1, how="all").assign(reference=mine["reference"])
         parts.append(f"<h2>{html.escape(name)}</h2>")

@@ -90,9 +90,9 @@ def _run(configuration, folder, append, spread, n_jobs, stale):
         _identified(index, cell, catalogue, own)
         for index, cell in enumerate(configuration.cells())
     ]
-    known = _present(read_results(folder), cells, stale)
-    finished = {(line["key"], line["content"]) for line in known}
-    by_content = {line["content"]: line for line in known}
+    present = _present(read_results(folder), cells, stale)
+    finished = {(line["key"], line["content"]) for line in present}
+    by_content = {line["content"]: line for line in present}
     todo = [c for c in cells if (c["key"], c["content"]) not in finished]
     n_done = len(cells) - len(todo)
     if n_done:

@@ -72,7 +72,7 @@ def load_pair(name, seed=0, behaviour=None, **simulation):
     OSError
         If there is no such file.
     ConfigurationError
-        If a file does not hold these arrays, or for a name that is not known.
+        If a file does not hold these arrays, or for a name that is none of these.
     """
     name = str(name)
     if simulation and name != "synthetic":
@@ -84,7 +84,7 @@ def load_pair(name, seed=0, behaviour=None, **simulation):
         return read_pair(name, seed)
     if name not in PAIRS:
         raise ConfigurationError(
-            f"data {name!r} is not known. Choose one of {list(PAIRS)}, or give the "
+            f"there are no data {name!r}. Choose one of {list(PAIRS)}, or give the "
             "path of an .npz file."
         )
     if name == "synthetic":
@@ -302,20 +302,20 @@ def _choose(side, setting, name, seed):
             f"{name}_directions and {name}_skew need the direction of every trial, "
             "which these data do not hold."
         )
-    known = np.unique(direction)
-    known = np.roll(known, -(seed % len(known)))
+    present = np.unique(direction)
+    present = np.roll(present, -(seed % len(present)))
     used = np.ones(len(direction), dtype=bool)
     if n_kept is not None:
-        if n_kept > len(known):
+        if n_kept > len(present):
             raise ConfigurationError(
-                f"{name}_directions={n_kept}, but the data have {len(known)}."
+                f"{name}_directions={n_kept}, but the data have {len(present)}."
             )
         order = np.arange(n_kept)
         if setting.get("spread"):
-            order = order * len(known) // n_kept
-        used &= np.isin(direction, known[order])
+            order = order * len(present) // n_kept
+        used &= np.isin(direction, present[order])
     if skewed:
-        for k in known[3:]:
+        for k in present[3:]:
             rows = np.flatnonzero(direction == k)
             used[rows[-(-len(rows) // 4) :]] = False
     return _take(side, used)

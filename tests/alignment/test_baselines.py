@@ -16,52 +16,33 @@ from skerdiff import (
     PerBinRegressor,
     Trials,
 )
-from skerdiff.alignment import (
-    ADANAligner,
-    CORALAligner,
-    CycleGANAligner,
-    DAFAligner,
-    DANNAligner,
-    GeometryAligner,
-    JSDAligner,
-    MMDAligner,
-    NeuronMomentsAligner,
-    SASAAligner,
-    SinkhornAligner,
-)
-from skerdiff.alignment._coral import moment_map
+from skerdiff.alignment import ADANAligner, JSDAligner, MMDAligner
 from skerdiff.alignment._start import source_readin
 from skerdiff.geometry._similarity import relative_residual
 from skerdiff.utils import all_estimators
 from skerdiff.utils._random import derive_seed, numpy_generator
 
-TRAINED = {
-    "ADAN": ADANAligner(),
-    "Cycle-GAN": CycleGANAligner(),
-    "DAF": DAFAligner(),
-    "DANN": DANNAligner(),
-    "ERDiff": ERDiffAligner(
-        prior=DiffusionPrior(max_iter=2, n_channels=16, n_clusters=2)
-    ),
-    "JSDM": JSDAligner(),
-    "JSDM per bin": JSDAligner(moments="per_bin"),
-    "MMD": MMDAligner(),
-    "RDA-MMD": MMDAligner(recurrent=True),
-    "SASA": SASAAligner(),
-    "Sinkhorn": SinkhornAligner(),
+# settings that keep the tests short
+QUICK_SETTINGS = {
+    "ERDiffAligner": {"prior": DiffusionPrior(max_iter=2, n_channels=16, n_clusters=2)},
+    "GeometryAligner": {"n_starts": 40},
 }
-CLOSED = {
-    "CORAL": CORALAligner(),
-    "geometry": GeometryAligner(n_starts=40),
-    "neuron moments": NeuronMomentsAligner(),
+EVERY = {
+    name: found(**QUICK_SETTINGS.get(name, {}))
+    for name, found in all_estimators("aligner")
+    if found is not IdentityAligner
 }
+TRAINED = {name: a for name, a in EVERY.items() if "learning_rate" in a.get_params()}
+CLOSED = {name: a for name, a in EVERY.items() if name not in TRAINED}
+TRAINED["JSDAligner per bin"] = JSDAligner(moments="per_bin")
+TRAINED["MMDAligner recurrent"] = MMDAligner(recurrent=True)
 # of the ERDiff paper at 8 latent dims and 37 bins; that of ERDiff is its prior
 PARAMETERS = {
-    "Cycle-GAN": 26_000,
-    "JSDM": 0,
-    "SASA": 33_000,
-    "RDA-MMD": 65_000,
-    "DAF": 91_000,
+    "CycleGANAligner": 26_000,
+    "JSDAligner": 0,
+    "SASAAligner": 33_000,
+    "MMDAligner recurrent": 65_000,
+    "DAFAligner": 91_000,
 }
 
 
@@ -100,11 +81,6 @@ def fit(aligner, reaching, settings, **params):
     return aligner.fit(reaching.source, reaching.y_source)
 
 
-def test_every_aligner_is_tried_here():
-    here = {type(a) for a in (*TRAINED.values(), *CLOSED.values(), IdentityAligner())}
-    assert here == {found for _, found in all_estimators("aligner")}
-
-
 @pytest.mark.slow
 @each(TRAINED)
 def test_moved_neurons_are_made_up_for(aligner, place, reaching, settings):
@@ -121,7 +97,7 @@ def test_moved_neurons_are_made_up_for(aligner, place, reaching, settings):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("init", ["source", "geometry"])
-@each(TRAINED | {"CORAL": CLOSED["CORAL"]})
+@each(TRAINED | {"CORALAligner": CLOSED["CORALAligner"]})
 def test_source_as_its_own_target_stays(
     aligner, init, place, reaching, settings, any_step_is_accepted
 ):
@@ -131,67 +107,6 @@ def test_source_as_its_own_target_stays(
     assert score(aligner, reaching.others, reaching.y_others) > before - 0.02
     if hasattr(aligner, "loss_curve_"):  # it was tried to move it
         assert len(aligner.loss_curve_["target"]) > 10
-
-
-def test_drift_of_gain_and_baseline_is_undone(place, reaching, settings):
-    _, score, lost = place
-    rng = np.random.default_rng(0)
-    gain, baseline = rng.uniform(0.3, 3.0, 60), rng.uniform(0.0, 3.0, 60)
-    # features are square roots: shift and scale those
-    drift = [
-        (gain * np.sqrt(X) + baseline) ** 2 for X in (reaching.source, reaching.others)
-    ]
-    aligner = fit(NeuronMomentsAligner(), reaching, settings).adapt(drift[0])
-    before = lost(reaching.others, reaching.y_others)
-    assert lost(drift[1], reaching.y_others) < before - 0.2
-    after = score(aligner, drift[1], reaching.y_others)
-    assert after == pytest.approx(before, abs=0.01)
-
-
-def test_neuron_moments_match_column_by_column(reaching, settings):
-    aligner = fit(NeuronMomentsAligner(), reaching, settings)
-    silent = reaching.others.copy()
-    silent[:, :, 5] = 0.0
-    for X in (reaching.others[:, :, :40], silent, np.tile(reaching.others, 2)):
-        fitted = copy.deepcopy(aligner).adapt(X)
-        model = fitted.latent_model_
-        features = model.features(X)
-        activations = model.activations(features, fitted.sessions_["target"].readin)
-        n = min(60, X.shape[2])
-        matched = np.tile(
-            model.features(reaching.source).mean((0, 1)), (*X.shape[:2], 1)
-        )
-        source = model.features(reaching.source)[:, :, :n]
-        here = features[:, :, :n]
-        spread = here.std((0, 1))
-        moving = spread > 0
-        standard = (here - here.mean((0, 1)))[..., moving] / spread[moving]
-        matched[:, :, np.flatnonzero(moving)] += standard * source.std((0, 1))[moving]
-        np.testing.assert_allclose(activations, model.activations(matched), atol=1e-8)
-
-
-def test_moment_map_gives_the_moments_and_no_rotation():
-    rng = np.random.default_rng(0)
-    Z = rng.standard_normal((500, 3)) @ rng.standard_normal((3, 3)) + 4.0
-    source = rng.standard_normal((400, 3)) @ rng.standard_normal((3, 3)) - 1.0
-    moved = moment_map(Z, source, 0.0)(Z)
-    np.testing.assert_allclose(moved.mean(0), source.mean(0), atol=1e-9)
-    np.testing.assert_allclose(
-        np.cov(moved.T, bias=True), np.cov(source.T, bias=True), atol=1e-9
-    )
-    same = moment_map(Z, Z, 1e-3)
-    np.testing.assert_allclose(same.matrix, np.eye(3), atol=1e-9)
-    scaled = moment_map(Z * [1.0, 1.0, 1.0] * 2.0, Z, 0.0)
-    np.testing.assert_allclose(scaled.matrix, np.eye(3) / 2, atol=1e-9)
-
-
-def test_coral_matches_the_moments_of_the_latents(reaching, settings):
-    aligner = fit(CORALAligner(shrinkage=0.0), reaching, settings, init="source")
-    aligner.adapt(reaching.adapt)
-    rows = aligner.transform(reaching.adapt).reshape(-1, 8)
-    source = aligner.transform(reaching.source, session="source").reshape(-1, 8)
-    np.testing.assert_allclose(rows.mean(0), source.mean(0), atol=1e-6)
-    np.testing.assert_allclose(np.cov(rows.T), np.cov(source.T), rtol=1e-3, atol=1e-3)
 
 
 @each(TRAINED)

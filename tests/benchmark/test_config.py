@@ -90,8 +90,8 @@ def test_a_configuration_of_ones_own(tmp_path):
         (("seeds = [3, 5]", "seeds = 0"), "seeds must be how many"),
         (("seeds = [3, 5]", "seeds = [1, 1]"), "seeds must be how many"),
         (("seeds = [3, 5]", "seeds = true"), "seeds must be how many"),
-        (('"oracle"]', '"oracel"]'), "'oracel' is not known; did you mean 'oracle'"),
-        (('"synthetic"', '"mihy"'), "'mihy' is not known; did you mean 'mihi'"),
+        (('"oracle"]', '"oracel"]'), "no method 'oracel'; did you mean 'oracle'"),
+        (('"synthetic"', '"mihy"'), "no data 'mihy'; did you mean 'mihi'"),
         (("mine.npz", "gone.npz"), "there is no file .*gone.npz"),
         (("target_trials = 8", "target_trails = 8"), "did you mean 'target_trials'"),
         (
@@ -204,7 +204,7 @@ def test_experiments_of_ones_own_say_what_they_take(tmp_path):
     text = GOOD.replace('name = "one"', 'name = "one"\nkind = "own"')
     with pytest.raises(ConfigurationError) as caught:
         read_configuration(write(tmp_path, text), catalogue)
-    for fault in ("'short ERDiff' is not known", "['n_components'] have no meaning"):
+    for fault in ("no method 'short ERDiff'", "['n_components'] have no meaning"):
         assert fault in str(caught.value)
     text = text.replace('["short ERDiff", "oracle"]', '["a", "b"]')
     text = text.replace('"own"', '"simulated"')

@@ -176,7 +176,7 @@ def test_errors_are_one_line_and_the_status_is_1(arguments, message, capsys):
 def test_a_method_that_is_not_known(bench, capsys):
     bench.edit(('["quick"]', '["quik"]'))
     assert bench.run() == 1
-    assert "'quik' is not known; did you mean 'quick'" in capsys.readouterr().err
+    assert "no method 'quik'; did you mean 'quick'" in capsys.readouterr().err
     assert not (bench / "out").exists()
 
 

@@ -215,7 +215,7 @@ def test_what_is_no_npz(tmp_path):
     np.savez(tmp_path / "few.npz", **arrays)
     with pytest.raises(ConfigurationError, match="target must have 8 trials or more"):
         load_pair(tmp_path / "few.npz")
-    with pytest.raises(ConfigurationError, match="'mihy' is not known"):
+    with pytest.raises(ConfigurationError, match="no data 'mihy'"):
         load_pair("mihy")
     with pytest.raises(ConfigurationError, match="for data 'synthetic' only"):
         load_pair("mihi", gain=2.0)

@@ -38,7 +38,10 @@ from skerdiff.model_selection import (
     cross_val_predict,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning"),
+    pytest.mark.usefixtures("scores_search_little"),
+]
 
 VAE = SequentialVAE(max_iter=2, n_hidden=4, n_readin=4, n_components=3)
 PRIOR = DiffusionPrior(max_iter=1, n_channels=4, n_blocks=1, n_heads=2)
