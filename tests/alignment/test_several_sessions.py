@@ -193,6 +193,7 @@ def test_arrays_are_of_the_session_adapted_last(days):
     assert_array_equal(aligner.transform(one), aligner.transform(one, session="a"))
 
 
+@pytest.mark.slow
 def test_scores_take_several_sources(fitted, several, days):
     trials, _ = several
     names = ["day0", "day1", "day2"]

@@ -178,6 +178,7 @@ def eager(**kwargs):
     return make_prior(**(settings | kwargs))
 
 
+@pytest.mark.slow
 def test_random_probes_estimate_the_exact_divergence():
     *_, Z = process(100, 1, 4, 2)
     few, many, exact = (

@@ -5,6 +5,7 @@ import pytest
 from benchmarks.adapt_cost import cost_table, measure
 
 
+@pytest.mark.slow
 def test_time_and_memory_of_a_small_session():
     table = cost_table([(20, 12)], ["GeometryAligner"])
     assert list(table.frame) == ["trials", "neurons"] + [

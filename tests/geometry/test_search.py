@@ -409,3 +409,17 @@ def test_rigid_partners_may_carry_twice_their_share(reaches):
     coupling = rigid_partners(reaches, B, n_starts=30)
     assert np.array_equal(coupling.argmax(0), np.r_[:24, :24][order])
     np.testing.assert_allclose(coupling[:24].sum(1), 2 / 48)
+
+
+def test_rigid_partners_follow_their_seed():
+    rng = np.random.default_rng(0)
+    A, B = rng.standard_normal((2, 30, 4, 3))
+    found = {seed: rigid_partners(A, B, n_starts=1, seed=seed) for seed in (0, 1, 7)}
+    for seed, coupling in found.items():
+        best = find_candidates(A, B, n_starts=1, seed=seed)[0]
+        placed = best.map(denoise_trials(B))
+        np.testing.assert_array_equal(
+            coupling, assign_trials(denoise_trials(A), placed, 2.0)
+        )
+    np.testing.assert_array_equal(rigid_partners(A, B, n_starts=1), found[0])
+    assert np.abs(found[1] - found[0]).max() > 0
