@@ -278,3 +278,15 @@ def test_paired_lengths_leave_standard_normal_noise(shape):
         # a mean squared error hardly varies any more
         assert pairs.mean(1).var() < 0.25 * length.var() / 2
     assert torch.corrcoef(pairs.T)[0, 1] < -0.4
+
+
+def test_paired_lengths_come_from_the_generator_alone():
+    noises = torch.randn(5, 4, 2, generator=torch.Generator().manual_seed(0))
+    before = torch.get_rng_state()
+    first, again, other = (
+        paired_lengths(noises, torch.Generator().manual_seed(seed))
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other)
