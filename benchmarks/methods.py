@@ -40,9 +40,9 @@ def from_source(aligner):
         but for smaller steps where an adversary has to keep up.
     """
     aligner = clone(aligner).set_params(init="source")
-    known = aligner.get_params(deep=False)
-    if "max_steps" in known:
-        rate = 3e-4 if "adversary_learning_rate" in known else 1e-3
+    taken = aligner.get_params(deep=False)
+    if "max_steps" in taken:
+        rate = 3e-4 if "adversary_learning_rate" in taken else 1e-3
         aligner.set_params(max_steps=300, patience=30, learning_rate=rate)
     return aligner
 
