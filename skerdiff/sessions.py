@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import torch
+from sklearn.utils import check_array
 
 from .geometry import RigidMap
 from .metrics import bits_per_spike
@@ -19,7 +20,7 @@ _N_FOLDS = 5
 _FLOOR = 0.1  # of its mean rate, the least that is predicted of a neuron
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AffineMap:
     """Affine map of the latents of a bin, ``z -> matrix @ z + offset``."""
 
@@ -31,7 +32,7 @@ class AffineMap:
         return Z @ self.matrix.T + self.offset
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NetworkMap:
     """Network over latents that are standardised by the source's mean and scale."""
 
@@ -167,6 +168,13 @@ class SessionReader:
     bin_size: float | None = None
     steps_per_second: float = field(default=0.0, repr=False)
 
+    def __post_init__(self):
+        object.__setattr__(self, "readin", tuple(map(_read_only, self.readin)))
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        self.__post_init__()  # pickles do not keep that arrays are read-only
+
     @property
     def n_neurons(self):
         """Number of neurons of the session."""
@@ -193,17 +201,18 @@ class SessionReader:
         Raises
         ------
         ValueError
-            If X is not three-dimensional, or of another number of bins or neurons.
+            If X is not three-dimensional, not finite, or of another number of bins or
+            neurons.
         """
-        X = np.asarray(X)
+        X = check_array(
+            X, dtype=[np.float64, np.float32], allow_nd=True, ensure_2d=False
+        )
         expected = ("n_trials", self.n_bins, self.n_neurons)
         if X.ndim != 3 or X.shape[1:] != expected[1:]:
             raise ValueError(
                 f"X must be of shape ({expected[0]}, {expected[1]}, {expected[2]}), as "
-                f"the session that this reader knows, got {X.shape}."
+                f"the trials that this reader was made for, got {X.shape}."
             )
-        if not np.issubdtype(X.dtype, np.floating):
-            X = X.astype(np.float64)
         Z = self.encode(self.latent_model.features(X))
         return Z.astype(X.dtype, copy=False)
 
@@ -237,6 +246,14 @@ class SessionReader:
             A new reader.
         """
         return replace(self, report=replace(self.report, **entries))
+
+
+def _read_only(A):
+    """Give an array that cannot be changed: A itself, or a copy."""
+    if A.flags.writeable:
+        A = A.copy("K")
+        A.flags.writeable = False
+    return A
 
 
 def activity_report(X, Z):

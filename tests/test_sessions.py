@@ -1,6 +1,7 @@
 """Readers of sessions and their reports."""
 
 import pickle
+from copy import deepcopy
 from dataclasses import FrozenInstanceError
 
 import numpy as np
@@ -85,13 +86,24 @@ def test_a_reader_cannot_be_changed(aligner):
         reader.report.margin = 1.0
     changed = reader.with_report(margin=7.0)
     assert changed.report.margin == 7.0 != reader.report.margin
-    assert changed.readin is reader.readin
+    for ours, theirs in zip(changed.readin, reader.readin):
+        assert ours is theirs
+    for same in (reader, deepcopy(reader), pickle.loads(pickle.dumps(reader))):
+        with pytest.raises(ValueError, match="read-only"):
+            same.readin[0][:] = 0.0
 
 
 @pytest.mark.parametrize("shape", [(12, 17), (2, 11, 17), (2, 12, 20)])
 def test_a_reader_refuses_other_shapes(aligner, shape):
     with pytest.raises(ValueError, match=r"shape \(n_trials, 12, 17\)"):
         aligner.sessions_["day1"].transform(np.zeros(shape))
+
+
+def test_a_reader_refuses_what_is_not_finite(aligner, days):
+    X = days["day1"][:3].astype(float)
+    X[1, 2, 3] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        aligner.sessions_["day1"].transform(X)
 
 
 # -- reports ---------------------------------------------------------------------------
@@ -144,6 +156,12 @@ def test_a_session_can_be_renamed(aligner, days):
         aligner.rename("day2", "new")
     with pytest.raises(TypeError, match="name must be a name"):
         aligner.rename("day2", 2)
+    # as a start it stands for another session
+    with pytest.raises(ValueError, match="name='previous' cannot be the name"):
+        aligner.rename("day2", "previous")
+    with pytest.raises(ValueError, match="session='previous' cannot be the name"):
+        aligner.adapt(days["day1"], session="previous")
+    assert "previous" not in aligner.sessions_
     assert list(aligner.rename("day2", "day2").sessions_)[2] == "day2"
 
 
@@ -161,6 +179,22 @@ def test_sessions_of_other_bins_are_refused(aligner, days):
     assert aligner.sessions_ is before
     aligner.adapt(X, session="day2", bin_size=0.05 * (1 + 1e-9))
     aligner.adapt(X, session="day2")  # not given, not checked
+
+
+def test_every_reader_has_the_width_of_its_bins(days):
+    arrays = {"day0": days["day0"], "more": days["day1"], "day1": days["day1"]}
+    trials = Trials(arrays, source=["day0", "more"], bin_size=0.05)
+    fitted = CORALAligner(VAE, **SETTINGS).fit(trials)
+    assert [r.bin_size for r in fitted.sessions_.values()] == 3 * [0.05]
+
+
+def test_widths_are_compared_where_that_of_the_source_is_not_given(days):
+    X = days["day1"]
+    aligner = CORALAligner(VAE, **SETTINGS).fit(days["day0"])
+    aligner.adapt(X, session="a", bin_size=0.02)
+    with pytest.raises(ValueError, match="bin_size=0.05 s, but session 'a' has bins"):
+        aligner.adapt(X, session="b", bin_size=0.05)
+    aligner.adapt(X, session="b", bin_size=0.02)
 
 
 def test_trials_bring_the_width_of_their_bins(days):

@@ -36,7 +36,7 @@ from ..utils._torch import resolve_device
 from ..utils._training import progress_bar
 from ..utils._warnings import warn_caller
 from ._cache import fit_model, run_once
-from ._parameters import aligner, parameter
+from ._parameters import aligner, check_declared, parameter
 from ._start import by_column, random_readin, readin_by_geometry, source_readin
 
 GEOMETRY_DIMS = 8  # principal axes in which trials are compared
@@ -73,7 +73,8 @@ class BaseAligner(
         """LatentModel, default=None
         Latent-variable model of the source: `skerdiff.SequentialVAE`,
         `skerdiff.latent.LinearLatentModel`, or one of your own, see
-        `skerdiff.latent.LatentModel`. None is ``SequentialVAE()``. It is cloned.
+        `skerdiff.latent.LatentModel`. None is ``SequentialVAE()``. It is cloned;
+        `random_state`, `device` and `verbose` of the clone are the aligner's.
         """,
         keyword_only=False,
     )
@@ -202,10 +203,24 @@ class BaseAligner(
         ValueError
             If X is ragged, empty, not finite or of one trial, or if y or conditions do
             not fit X. If a target session cannot be aligned; the source and the others
-            are then there. If a source session cannot be aligned to the first; the
-            aligner is then not fitted.
+            are then there. If a source session cannot be aligned to the first. After
+            every other error the aligner is as it was before.
         """
+        check_declared(type(self))
         self._validate_params()
+        before = dict(vars(self))
+        try:
+            X = self._fit(X, y, conditions, bin_size)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+        if isinstance(X, Trials):
+            self._adapt_all(X)
+        return self
+
+    def _fit(self, X, y, conditions, bin_size):
+        """Learn the source sessions; returns X as it was checked."""
         X, form = self._check_X(X, reset=True, min_trials=2, targets_later=True)
         used = X.is_source if isinstance(X, Trials) else np.ones(len(X), dtype=bool)
         if y is not None:
@@ -221,7 +236,7 @@ class BaseAligner(
         seed = draw_seed(self.random_state)
         model = self._configure(
             SequentialVAE() if self.latent_model is None else clone(self.latent_model),
-            n_components=self.n_components,
+            {"n_components": self.n_components},
             random_state=derive_seed(seed, "latent model"),
         )
         given = {} if conditions is None else {"conditions": conditions}
@@ -237,17 +252,12 @@ class BaseAligner(
         self._learn_source(features)
         self.n_bins_ = source.shape[1]
         self.n_components_ = self._n_features_out = self._latents.shape[2]
-        self.sessions_ = {self.source_: self._reader(model.readin_)}
-        try:
-            for name in others:
-                self._learn_more(name, sources[name])
-        except ValueError:
-            self._undo()
-            raise
+        reader = replace(self._reader(model.readin_), bin_size=bin_size)
+        self.sessions_ = {self.source_: reader}
+        for name in others:
+            self._learn_more(name, sources[name])
         self._fit_source(features)
-        if isinstance(X, Trials):
-            self._adapt_all(X)
-        return self
+        return X
 
     def _learn_source(self, features, latents=None):
         """Take from the source what target sessions are compared with."""
@@ -276,10 +286,20 @@ class BaseAligner(
                 (self._latents, reader.encode(features)),
             )
         )
+        reader = replace(reader, bin_size=self.bin_size_)
         self.sessions_ = {**self.sessions_, name: reader}
 
-    def _configure(self, estimator, **params):
+    def _configure(self, estimator, overrides, **params):
+        """Set parameters of a model: what overrides its own, and what it may lack."""
         accepted = estimator.get_params(deep=False)
+        for name, value in overrides.items():
+            if value is not None and name not in accepted:
+                raise ValueError(
+                    f"{name}={value!r} overrides a parameter of "
+                    f"{type(estimator).__name__}, which has none of that name; its "
+                    f"parameters are {list(accepted)}. Leave {name} out."
+                )
+        params |= overrides
         params |= {"device": str(resolve_device(self.device))}
         return estimator.set_params(
             **{k: v for k, v in params.items() if v is not None and k in accepted}
@@ -297,11 +317,6 @@ class BaseAligner(
             Features of the first source session. The latents of all source trials are
             in ``self._latents``.
         """
-
-    def _undo(self):
-        """Leave nothing of a fit that failed."""
-        for name in [k for k in vars(self) if k.endswith("_") and k[0] != "_"]:
-            delattr(self, name)
 
     # -- adapting ------------------------------------------------------------------
     def adapt(self, X, session="target", *, start=None, bin_size=None):
@@ -323,7 +338,8 @@ class BaseAligner(
             at all. ``"previous"`` is the one adapted last that has as many neurons; as
             long as there is none, there is the search alone.
         bin_size : float, default=None
-            Width of a bin in seconds. It must be the source's, if that was given.
+            Width of a bin in seconds. It must be that of all sessions before, as far as
+            it was given.
 
         Returns
         -------
@@ -336,16 +352,17 @@ class BaseAligner(
             If called before `fit`.
         ValueError
             If X is ragged, not finite, silent, of other bins than the source or has too
-            few trials, if `session` names a source, or if there is no such start, or
-            no search that it could join. The sessions adapted to before are then as
-            they were, and of `Trials` those that could be aligned are there too.
+            few trials, if `session` names a source or is "previous", or if there is no
+            such start, or no search that it could join. The sessions adapted to before
+            are then as they were, and of `Trials` those that could be aligned are
+            there too.
         TypeError
             If `session` or `start` is no name.
         """
         check_is_fitted(self)
         self._check_start(start)
         X, form = self._check_X(X, reset=False, any_width=True, targets_later=True)
-        bin_size = self._check_bin_size(bin_size, X, self.bin_size_)
+        bin_size = self._check_bin_size(bin_size, X, self.sessions_)
         if isinstance(X, Trials):
             if set(X.names) <= set(self.sources_):
                 raise ValueError(
@@ -394,8 +411,8 @@ class BaseAligner(
         others = {k: r for k, r in self.sessions_.items() if k != name}
         self.sessions_ = {**others, name: reader}
 
-    def _check_bin_size(self, bin_size, X, expected=None):
-        """Width of the bins of X; it must be the source's, if both are given."""
+    def _check_bin_size(self, bin_size, X, sessions=()):
+        """Width of the bins of X; that of the sessions, where both are given."""
         if isinstance(X, Trials):
             if bin_size is not None:
                 raise ValueError(
@@ -409,11 +426,14 @@ class BaseAligner(
             raise ValueError(
                 f"bin_size must be a positive number of seconds, got {bin_size!r}."
             )
-        if expected is not None and not math.isclose(bin_size, expected, rel_tol=1e-6):
-            raise ValueError(
-                f"bin_size={bin_size:g} s, but the source has bins of {expected:g} s. "
-                "Count the spikes of the new session in bins of that width."
-            )
+        for name in sessions:
+            expected = sessions[name].bin_size
+            if expected and not math.isclose(bin_size, expected, rel_tol=1e-6):
+                raise ValueError(
+                    f"bin_size={bin_size:g} s, but session {name!r} has bins of "
+                    f"{expected:g} s. Count the spikes of the new session in bins of "
+                    "that width."
+                )
         return float(bin_size)
 
     def _check_alignable(self, X, name):
@@ -605,6 +625,10 @@ class BaseAligner(
     def rename(self, session, name):
         """Rename a session; the order of sessions stays.
 
+        `Trials` must then call it by the new name; under the old one it is a session
+        not met. Adapted to again under the new name, a session gets other random
+        starts, for seeds follow from names.
+
         Parameters
         ----------
         session : str
@@ -624,7 +648,8 @@ class BaseAligner(
         TypeError
             If the new name is no string.
         ValueError
-            If there is no such session, or if another has that name.
+            If there is no such session, if another has that name, or if the name is
+            "previous", which `adapt` takes as a start.
         """
         check_is_fitted(self)
         self._find_reader(session)
@@ -727,7 +752,7 @@ class BaseAligner(
         if isinstance(X, Trials):
             X, form = self._check_X(X, reset=False)
             self._check_output(form)
-            self._check_bin_size(None, X, self.bin_size_)
+            self._check_bin_size(None, X, self.sessions_)
             return X.map_items(lambda name, A: self._reader_of(A, name).transform(A))
         name = self._which(X, session)
         X, form = self._check_array(X, name)
@@ -846,14 +871,14 @@ class BaseAligner(
         return self._lead_back(X, self._reader_of(X, name), source)
 
     def _lead_back(self, X, reader, source):
-        _check_enough(X)
+        _check_enough(X, "adapt_back")
         source, _ = self._check_array(source, self.source_)
         self._reader_of(source, self.source_)
         back = copy(self)
         back.latent_model_ = copy(self.latent_model_)
         back.latent_model_.readin_ = reader.readin
         features = self.latent_model_.features(X)
-        back._learn_source(features, reader.transform(X).astype(float))
+        back._learn_source(features, reader.encode(features))
         back._fit_source(features)
         features = self.latent_model_.features(source)
         found = back._align(features, derive_seed(self._seed, "back"))
@@ -880,7 +905,7 @@ class BaseAligner(
         ValueError
             If there are fewer than four target trials.
         """
-        _check_enough(comparison.coordinates_target)
+        _check_enough(comparison.coordinates_target, "score")
         return self._once(
             rigid_partners,
             A=comparison.coordinates,
@@ -956,11 +981,16 @@ def _shape(X):
 def _check_name(name, argument):
     if not isinstance(name, str):
         raise TypeError(f"{argument} must be a name (str), got {name!r}.")
+    if name == PREVIOUS:
+        raise ValueError(
+            f"{argument}={PREVIOUS!r} cannot be the name of a session: as a start it "
+            "stands for the session that was adapted last. Choose another name."
+        )
 
 
-def _check_enough(X):
+def _check_enough(X, what):
     if len(X) < MIN_TRIALS:
         raise ValueError(
-            f"score needs at least {MIN_TRIALS} trials per session, got {len(X)} "
+            f"{what} needs at least {MIN_TRIALS} trials per session, got {len(X)} "
             "sample(s)."
         )

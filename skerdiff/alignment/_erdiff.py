@@ -29,6 +29,12 @@ class ERDiffObjective(Objective):
         self.anchor, self.anchor_weight, self.t_max = anchor, anchor_weight, t_max
         self.source, self.source_moments = source, moments(source)
 
+    def train(self, mode=True):
+        """Set the mode; the frozen denoiser stays in evaluation mode."""
+        super().train(mode)
+        self.denoiser.eval()
+        return self
+
     def losses(self, source, target, progress, generator):
         """Denoising error of the target's latents, and the weighted anchor."""
         t = stratified_times(len(target), generator, target, t_max=self.t_max)
@@ -47,7 +53,7 @@ class ERDiffObjective(Objective):
 class ERDiffAligner(GradientAligner):
     r"""Align sessions under a diffusion prior of latent trajectories (ERDiff).
 
-    `fit` learns the source session: a sequential variational autoencoder gives its
+    `fit` learns the source session: a latent-variable model gives its
     latents :math:`Z`, and a diffusion model :math:`\theta` their distribution over
     whole trajectories. `adapt` finds the read-in :math:`\phi` of a new session, without
     labels, while encoder and prior stay frozen: it starts from the geometry of trials
@@ -63,8 +69,9 @@ class ERDiffAligner(GradientAligner):
 
     Parameters
     ----------
-    latent_model : SequentialVAE, default=None
-        Latent-variable model of the source; None is ``SequentialVAE()``. It is cloned.
+    latent_model : LatentModel, default=None
+        Latent-variable model of the source; None is ``SequentialVAE()``. It is cloned;
+        `random_state`, `device` and `verbose` of the clone are the aligner's.
     prior : TrajectoryPrior, default=None
         Distribution of the latents; None is ``DiffusionPrior()``, whose parameters
         `spatial` and `temporal` make "ERDiff w/o S" and "w/o T". It is cloned.
@@ -134,7 +141,7 @@ class ERDiffAligner(GradientAligner):
 
     prior: object = parameter(
         None,
-        [HasMethods(["fit", "score_samples", "denoiser"]), None],
+        [HasMethods(["fit", "denoiser"]), None],
         keyword_only=False,
     )
     noise_scale: object = parameter(None, [*POSITIVE, None])
@@ -145,7 +152,7 @@ class ERDiffAligner(GradientAligner):
     def _fit_source(self, features):
         prior = self._configure(
             DiffusionPrior() if self.prior is None else clone(self.prior),
-            noise_scale=self.noise_scale,
+            {"noise_scale": self.noise_scale},
             random_state=derive_seed(self._seed, "prior"),
         )
         self.prior_ = self._once(

@@ -7,6 +7,7 @@ import base64
 import html
 import io
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def load_results(paths, catalogue=CATALOGUE):
 
     Of a folder that holds a plan, only what is planned counts: results of an earlier
     form of its configuration are left out. Experiments of the same name in several
-    folders get the name of theirs.
+    folders get the name of theirs, or its path if two folders have that name.
 
     Parameters
     ----------
@@ -59,12 +60,14 @@ def load_results(paths, catalogue=CATALOGUE):
     """
     found = {path: _planned(path) for path in dict.fromkeys(map(Path, paths))}
     names = [{line["experiment"] for line in lines} for lines, *_ in found.values()]
+    alike = Counter(path.name for path in found)
     rows, n_missing = [], 0
     for path, (lines, missing, own) in found.items():
         n_missing += missing
+        place = path.name if alike[path.name] == 1 else path.as_posix()
         for line in lines:
             if sum(line["experiment"] in mine for mine in names) > 1:
-                line["experiment"] += f" ({path.name})"
+                line["experiment"] += f" ({place})"
             rows.append(_row(line, is_of_earlier_code(line, catalogue, own)))
     results = pd.DataFrame(rows)
     results.attrs["n_missing"] = n_missing
@@ -104,7 +107,6 @@ def _planned(path):
     lines, file, plan = read_results(path), results_file(path), {}
     if file.name == FILE and file.with_name(PLAN).exists():
         plan = json.loads(file.with_name(PLAN).read_text(encoding="utf-8"))
-        plan = plan if "cells" in plan else {"cells": plan}  # as it was once
         cells = plan["cells"]
         lines = [e for e in lines if e["content"] == _content(cells, e["key"])]
         lines = [line | cells[line["key"]] for line in lines]
@@ -251,7 +253,7 @@ def compare(first, second, catalogue=CATALOGUE):
     Raises
     ------
     ValueError
-        If they share no cell.
+        If they share no cell, or none that has an R2.
     """
     keys = ["experiment", "data", "setting", "method"]
     one, two = (load_results([path], catalogue) for path in (first, second))
@@ -270,9 +272,10 @@ def compare(first, second, catalogue=CATALOGUE):
         row["adapting B / A"] = f"{times[1] / times[0]:.2f}" if times[0] > 0.01 else ""
         rows.append(row)
     if not rows:
+        shared = "no result" if both.empty else "no result that has an R2"
         raise ValueError(
-            f"{first} and {second} share no result: no experiment, data, setting, "
-            "method and seed occurs in both."
+            f"{first} and {second} share {shared}: the same experiment, data, setting, "
+            "method and seed."
         )
     notes = [f"A is {first}, B is {second}."]
     return Table("compare", "Paired by seed", pd.DataFrame(rows), notes)

@@ -12,10 +12,11 @@ class TrajectoryPrior(DensityMixin, metaclass=ABCMeta):
     r"""Base class of priors of whole latent trajectories.
 
     A prior learns the distribution of the source session's latents, one trial being
-    one sample. `ERDiffAligner` adapts a new session under it and calls the methods
-    below, nothing else. To write a prior, derive from this class and from
+    one sample. `ERDiffAligner` adapts a new session under it. It calls `fit` and
+    `denoiser`, nothing else; `score_samples` makes the prior a density estimator of its
+    own. To write a prior, derive from this class and from
     `sklearn.base.BaseEstimator`, in this order, and define the three methods.
-    `check_trajectory_prior` tests whether they do what they must.
+    `check_trajectory_prior` checks them.
 
     Attributes
     ----------
@@ -31,7 +32,7 @@ class TrajectoryPrior(DensityMixin, metaclass=ABCMeta):
     -----
     `ERDiffAligner` clones the prior. It sets the parameters `noise_scale`,
     `random_state`, `device` and `verbose` of the clone if the prior has them; a prior
-    needs none of them.
+    needs none of them, but a `noise_scale` that the aligner is given.
 
     Examples
     --------

@@ -39,7 +39,7 @@ _WIDTH = 0.5  # of the exponential that variance_explained weights by, likewise
 _STILL_HOLDS = 2.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RigidMap:
     """Map of a session's features to principal coordinates of the source.
 

@@ -25,6 +25,7 @@ from ._similarity import (
     N_MODES,
     SimilarityMap,
     assign_trials,
+    check_pair,
     denoise_trials,
     fit_similarity,
     mean_spread,
@@ -43,7 +44,7 @@ HANDICAP = 1.05  # of source trials sought in the target
 _SAME = 0.1  # of the spread: landmark alignments nearer than that are one
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidate:
     """One candidate alignment of two sessions.
 
@@ -143,7 +144,22 @@ def find_candidates(
         count only if they fit better by a twentieth. A candidate that was reached from
         `start` comes first unless its residual exceeds the best by more than the
         scatter expected from so few trials, a share of 1.75 over their number.
+
+    Raises
+    ------
+    ValueError
+        If A and B cannot be compared or are not finite, if `start` or `guess` is not of
+        the shape of B, or if there are no starts.
     """
+    check_pair(A, B)
+    for name, Z in {"A": A, "B": B, "start": start, "guess": guess}.items():
+        if Z is not None and not np.isfinite(Z).all():
+            raise ValueError(f"{name} holds values that are not finite.")
+    for name, Z in {"start": start, "guess": guess}.items():
+        if Z is not None and Z.shape != B.shape:
+            raise ValueError(f"{name} must be of shape {B.shape}, as B, got {Z.shape}.")
+    if n_starts < 1:
+        raise ValueError(f"n_starts must be at least 1, got {n_starts!r}.")
     A, B = denoise_trials(A, n_modes), denoise_trials(B, n_modes)
     rng = numpy_generator(derive_seed(seed, "geometry"))
     a, b = (np.sort(rng.permutation(len(Z))[:max_trials]) for Z in (A, B))

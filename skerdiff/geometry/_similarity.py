@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 N_MODES = 8  # in which trials of a session are taken to differ
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SimilarityMap:
     """The map ``x -> scale * x @ rotation + shift`` of target to source coordinates.
 
@@ -144,6 +144,26 @@ def denoise_trials(Z, n_modes=N_MODES):
     return mean + rows.reshape(Z.shape)
 
 
+def check_pair(A, B):
+    """Check that trials of two sessions can be compared.
+
+    Parameters
+    ----------
+    A, B : ndarray of shape (n_A, n_bins, d) and (n_B, n_bins, d)
+        Coordinates.
+
+    Raises
+    ------
+    ValueError
+        If they are not three-dimensional, are empty, or differ in bins or dims.
+    """
+    if A.ndim != 3 or B.ndim != 3 or A.shape[1:] != B.shape[1:] or not A.size * B.size:
+        raise ValueError(
+            "Coordinates of two sessions must be of shapes (n_trials, n_bins, d) with "
+            f"the same n_bins and d, got {A.shape} and {B.shape}."
+        )
+
+
 def squared_distances(A, B):
     """Squared distances between whole trials, (n_A, n_B)."""
     a, b = A.reshape(len(A), -1), B.reshape(len(B), -1)
@@ -169,7 +189,18 @@ def fit_similarity(A, B, coupling):
     -------
     map : SimilarityMap
         The minimiser.
+
+    Raises
+    ------
+    ValueError
+        If A and B cannot be compared, or the coupling is of another shape or empty.
     """
+    check_pair(A, B)
+    if coupling.shape != (len(A), len(B)) or not coupling.sum() > 0:
+        raise ValueError(
+            f"The coupling of {len(A)} and {len(B)} trials must be of that shape, with "
+            f"some mass in it; got shape {coupling.shape}, mass {coupling.sum():g}."
+        )
     mass_A, mass_B = coupling.sum(1), coupling.sum(0)
     total = coupling.sum() * A.shape[1]
     mean_A = np.einsum("i,ild->d", mass_A, A) / total
@@ -251,7 +282,14 @@ def assign_trials(A, Z, share, masses=(None, None)):
     -------
     coupling : ndarray of shape (n_A, n_Z)
         Mass of each pair of trials.
+
+    Raises
+    ------
+    ValueError
+        If A and Z cannot be compared, if share is below 1, or if masses are negative or
+        do not sum to 1.
     """
+    check_pair(A, Z)
     return transport_plan(squared_distances(A, Z), share, masses)
 
 
@@ -261,6 +299,14 @@ def transport_plan(cost, share, masses=(None, None)):
         np.full(n, 1 / n) if m is None else m
         for n, m in zip(cost.shape, masses, strict=True)
     )
+    if not share >= 1:
+        raise ValueError(f"share must be at least 1, got {share!r}.")
+    for mass in (a, b):
+        if mass.min() < 0 or abs(mass.sum() - 1) > 1e-6:
+            raise ValueError(
+                "Masses of trials must be positive and sum to 1, got a sum of "
+                f"{mass.sum():g} and a minimum of {mass.min():g}."
+            )
     if share == 1:
         return ot.emd(a, b, cost)
     cost = np.c_[cost, np.zeros(len(a))]

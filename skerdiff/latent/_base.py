@@ -6,23 +6,24 @@
 from abc import ABC, abstractmethod
 
 import numpy as np
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import TrialEstimator, check_conditions, check_not_silent
 from ..trials import Trials
 
 
-class LatentModel(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEstimator, ABC
-):
+class LatentModel(TransformerMixin, TrialEstimator, ABC):
     """Base of latent-variable models, and the contract that aligners rely on.
 
     A model reads activity in three steps, of which only the second knows the neurons of
     a session: `features` of the activity of any session, a linear read-in of these to
     activations, and an encoder of the activations, which `encode` includes. To align
     another session is to find its read-in. What an aligner calls is here, and nothing
-    else; `check_latent_model` proves a class of your own.
+    else; `check_latent_model` checks a class of your own. An aligner passes
+    three-dimensional arrays. It clones the model, and sets the parameters
+    ``random_state``, ``device`` and ``verbose`` of the clone, if the model has them,
+    and ``n_components`` if that is given to the aligner.
 
     A model has a parameter ``n_components``, and after `fit`
 
@@ -50,7 +51,7 @@ class LatentModel(
 
     See Also
     --------
-    check_latent_model : Proves that a model keeps to this contract.
+    check_latent_model : Checks that a model keeps to this contract.
     skerdiff.SequentialVAE : A recurrent network, the default.
     LinearLatentModel : Linear, in closed form.
     """
@@ -134,6 +135,28 @@ class LatentModel(
         """
         weights, bias = self.readin_ if readin is None else readin
         return features @ weights.T + bias
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the latent dims: the name of the class and a number.
+
+        Parameters
+        ----------
+        input_features : Ignored
+            Names of the neurons; only for compatibility with scikit-learn.
+
+        Returns
+        -------
+        names : ndarray of shape (n_components,)
+            Names, of dtype object.
+
+        Raises
+        ------
+        NotFittedError
+            If called before `fit`.
+        """
+        check_is_fitted(self)
+        prefix = type(self).__name__.lower()
+        return np.array([f"{prefix}{i}" for i in range(self.n_components)], object)
 
     def transform(self, X):
         """Latents of the session seen in `fit`.

@@ -194,7 +194,6 @@ class LinearLatentModel(DecodingLatentModel):
         X, y, lengths = self._check_fit(X, y, conditions, lengths)
         self.likelihood_ = choose_likelihood(self.likelihood, X)
         self.n_bins_ = X.shape[1]
-        self._n_features_out = self.n_components
         within = is_within(X, lengths)
         features = self.features(X, lengths)
         with limit_threads(1):

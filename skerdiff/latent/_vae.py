@@ -304,7 +304,6 @@ class SequentialVAE(DecodingLatentModel):
         self.validation_curve_ = [row["valid_loss"] for row in history if n_valid]
         self.n_iter_ = len(history)
         self.n_bins_ = X.shape[1]
-        self._n_features_out = self.n_components
         self.mean_activity_ = bins(X).mean((0, 1))
         Z = self.encode(features, lengths=lengths)
         self.latent_variance_ = bins(Z).var((0, 1))

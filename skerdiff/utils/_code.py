@@ -29,8 +29,8 @@ def code_digest(*objects, root=PACKAGE):
     Parameters
     ----------
     *objects : type or function
-        Of this package, or of a user's: of those the source of the class counts, and of
-        its bases, as far as it is at hand.
+        Of this package, or of a user's: of those the file counts in which they are
+        defined, as far as it is at hand.
     root : Path, default=PACKAGE
         Folder of the package; another one for tests.
 
@@ -39,18 +39,17 @@ def code_digest(*objects, root=PACKAGE):
     digest : str
         Hexadecimal.
     """
-    modules, foreign = set(), []
-    for cls in sorted({*map(_qualified, objects)}):
-        name, parts = cls
-        if name.split(".")[0] == _NAME:
-            modules |= _closure(name, root)
+    modules, foreign = set(), set()
+    for value in objects:
+        if value.__module__.split(".")[0] == _NAME:
+            modules |= _closure(value.__module__, root)
         else:
-            foreign += parts
+            foreign.add(_foreign(value))
     digest = hashlib.sha256()
     for module in sorted(modules):
         digest.update(module.encode())
         digest.update(_essence(_file(module, root)).encode())
-    for source in foreign:
+    for source in sorted(foreign):
         digest.update(source.encode())
     return digest.hexdigest()
 
@@ -92,14 +91,15 @@ def classes_of(value):
     }
 
 
-def _qualified(value):
-    """Module of an object and, if it is a user's, its source."""
-    if value.__module__.split(".")[0] == _NAME:
-        return value.__module__, ()
+def _foreign(value):
+    """Name and code of a user's object: that of its file, or its own without a file."""
     try:
-        return f"{value.__module__}:{value.__qualname__}", (inspect.getsource(value),)
-    except (OSError, TypeError):  # made in an interpreter
-        return f"{value.__module__}:{value.__qualname__}", ()
+        file = Path(inspect.getfile(value))
+        # a cell of a notebook is no file, but its source is at hand
+        source = _essence(file) if file.is_file() else inspect.getsource(value)
+    except (OSError, TypeError, SyntaxError):  # made in an interpreter, or compiled
+        return ""
+    return f"{value.__qualname__}\x1f{source}"
 
 
 def _closure(module, root):

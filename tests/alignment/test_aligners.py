@@ -5,11 +5,13 @@ import warnings
 
 import numpy as np
 import pytest
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import Ridge
 
 from skerdiff import (
     AmbiguousAlignmentWarning,
+    DiffusionPrior,
+    ERDiffAligner,
     GeometryAligner,
     IdentityAligner,
     NewSessionWarning,
@@ -17,6 +19,9 @@ from skerdiff import (
     SequentialVAE,
     Trials,
 )
+from skerdiff.latent import LinearLatentModel
+
+LINEAR = LinearLatentModel(n_components=3)
 
 
 @pytest.fixture(scope="module")
@@ -249,3 +254,71 @@ def test_memory_changes_no_result(geometry, reaching):
     np.testing.assert_array_equal(
         aligner.transform(reaching.others), geometry.transform(reaching.others)
     )
+
+
+# -- all or nothing --------------------------------------------------------------------
+class FailingPrior(DiffusionPrior):
+    """A prior whose fit fails."""
+
+    def fit(self, Z, y=None):
+        """Fail."""
+        raise RuntimeError("no memory")
+
+
+class PlainPrior(BaseEstimator):
+    """A prior without parameters."""
+
+    def fit(self, Z, y=None):
+        """Learn nothing."""
+        return self
+
+    def denoiser(self):
+        """Nothing to call."""
+
+
+class FailingModel(LinearLatentModel):
+    """A latent model whose fit fails after it has learned."""
+
+    def fit(self, X, y=None, *, conditions=None, lengths=None):
+        """Fail."""
+        super().fit(X, y)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "failing, error",
+    [
+        (ERDiffAligner(LINEAR, FailingPrior()), RuntimeError),
+        (ERDiffAligner(FailingModel()), KeyboardInterrupt),
+        (ERDiffAligner(LINEAR, noise_scale=2.0, prior=PlainPrior()), ValueError),
+    ],
+)
+def test_a_fit_that_fails_leaves_the_aligner_as_it_was(reaching, failing, error):
+    failing = clone(failing).set_params(n_starts=2, max_steps=0, random_state=0)
+    before = dict(vars(failing))
+    with pytest.raises(error):
+        failing.fit(reaching.source)
+    assert vars(failing) == before  # not fitted, and nothing kept
+    # one that was fitted to other neurons still is
+    fitted = GeometryAligner(LINEAR, n_starts=2, random_state=0).fit(reaching.adapt)
+    fitted.latent_model = FailingModel()
+    Z = fitted.transform(reaching.adapt)
+    with pytest.raises(KeyboardInterrupt):
+        fitted.fit(reaching.source)
+    assert fitted.n_features_in_ == 50
+    np.testing.assert_array_equal(fitted.transform(reaching.adapt), Z)
+
+
+def test_an_override_that_a_model_lacks_is_refused(reaching):
+    aligner = ERDiffAligner(LINEAR, PlainPrior(), noise_scale=2.0)
+    with pytest.raises(ValueError, match="noise_scale=2.0 .*PlainPrior.*Leave"):
+        aligner.fit(reaching.source)
+
+
+def test_a_message_names_what_was_called(reaching):
+    aligner = GeometryAligner(LINEAR, n_starts=2, random_state=0).fit(reaching.source)
+    aligner.adapt(reaching.adapt)
+    with pytest.raises(ValueError, match="adapt_back needs at least 4 trials"):
+        aligner.adapt_back(reaching.adapt[:3], reaching.source)
+    with pytest.raises(ValueError, match="score needs at least 4 trials"):
+        aligner.score(reaching.adapt[:3])

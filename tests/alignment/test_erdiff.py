@@ -17,7 +17,9 @@ from skerdiff import (
     Trials,
     adapt,
 )
+from skerdiff.alignment._erdiff import ERDiffObjective
 from skerdiff.datasets import load_motor_cortex
+from skerdiff.diffusion._sde import DiffusionSDE
 
 
 @pytest.fixture(scope="module")
@@ -304,3 +306,26 @@ def test_decoding_across_days_of_recordings(
     assert aligned >= least
     assert lost < aligned - 0.15
     assert active == 1.0
+
+
+def test_a_denoiser_with_dropout_stays_in_evaluation_mode():
+    """The loop trains objectives, but the prior is frozen."""
+
+    class Noisy(torch.nn.Module):
+        sde = DiffusionSDE()
+
+        def __init__(self):
+            super().__init__()
+            self.dropout = torch.nn.Dropout(0.9)
+
+        def forward(self, z_t, t):
+            return self.dropout(z_t)
+
+    source = torch.randn(6, 5, 2, generator=torch.Generator().manual_seed(0))
+    objective = ERDiffObjective(source, Noisy().eval(), None, 1.0, 0.5).train()
+    assert objective.training and not objective.denoiser.dropout.training
+    first, second = (
+        objective.losses(source, source, 0.0, torch.Generator().manual_seed(1))
+        for _ in range(2)
+    )
+    assert first["score_matching"] == second["score_matching"]

@@ -322,3 +322,65 @@ def test_a_parameter_says_what_it_is_told():
     assert dict(found.metadata) == {"constraints": [int], "doc": "int, default=3"}
     assert parameter(3, [int]).kw_only is True
     assert parameter(3, [int]).metadata["doc"] is None
+
+
+# -- what is declared ------------------------------------------------------------------
+class NoDecorator(PullAligner):
+    """Has a field that nothing makes a parameter."""
+
+    power: float = parameter(0.5, [numbers.Real])
+
+
+class PlainValue(PullAligner):
+    """Gives an inherited parameter a value that would not count."""
+
+    max_steps = 3
+
+
+@pytest.mark.parametrize(
+    "cls, message",
+    [
+        (NoDecorator, "NoDecorator.power is declared.* Write @aligner"),
+        (PlainValue, "PlainValue.max_steps is a plain value.*parameter"),
+    ],
+)
+def test_a_class_that_would_ignore_what_it_declares_is_refused(sessions, cls, message):
+    with pytest.raises(TypeError, match=message):
+        cls(LinearLatentModel(n_components=3, n_readin=5)).fit(sessions[0])
+
+
+def test_a_plain_value_is_refused_when_the_class_is_made():
+    with pytest.raises(TypeError, match="plain value"):
+        aligner(type("Made", (PullAligner,), {"max_steps": 3}))
+
+
+def test_docstrings_without_indent_do_as_well():
+    """As Python 3.13 and later hand them over."""
+
+    def made(doc):
+        body = {"__doc__": doc, "__annotations__": {"power": float}}
+        return aligner(
+            type("Made", (PullAligner,), body | {"power": parameter(1.0, [None])})
+        )
+
+    text = """Made.
+
+    Parameters
+    ----------
+    inherited : positional
+        See `_parameters`.
+    power : float, default=1.0
+        Of two.
+    inherited : parameters
+        See `_parameters`.
+
+    Attributes
+    ----------
+    inherited : attributes
+        See `_parameters`.
+    """
+    one, other = made(text), made(inspect.cleandoc(text))
+    assert one.__doc__ == other.__doc__
+    assert inspect.signature(one) == inspect.signature(other)
+    assert documented(one) == documented(other)
+    assert documented(one)[0][:3] == ["latent_model", "power", "learning_rate"]

@@ -162,11 +162,17 @@ def test_a_source_that_cannot_be_aligned_leaves_nothing_half_fitted(days):
     sessions = {"day0": first, "silent": np.zeros_like(first), "day2": first}
     trials = Trials(sessions, source=["day0", "silent"])
     aligner = GeometryAligner(model, n_starts=4, random_state=0)
-    for fitted in (aligner, clone(aligner).fit(days.trials["day0"])):
-        with pytest.raises(ValueError, match="'silent' is silent"):
-            fitted.fit(trials)
-        with pytest.raises(NotFittedError):
-            fitted.transform(first)
+    with pytest.raises(ValueError, match="'silent' is silent"):
+        aligner.fit(trials)
+    with pytest.raises(NotFittedError):
+        aligner.transform(first)
+    assert vars(aligner) == aligner.get_params(deep=False)
+    # what was fitted before stays
+    Z = aligner.fit(first).transform(first)
+    with pytest.raises(ValueError, match="'silent' is silent"):
+        aligner.fit(trials)
+    assert list(aligner.sessions_) == ["source"]
+    assert_array_equal(aligner.transform(first), Z)
 
 
 def test_a_session_that_is_not_finite_leaves_the_others(days):

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -261,6 +262,11 @@ def test_experiments_of_one_name_in_two_folders_are_told_apart(tmp_path):
     a = write(tmp_path / "a", decoding_lines())
     b = write(tmp_path / "b", decoding_lines(shift=-0.1))
     assert set(load_results([a, b])["experiment"]) == {"one (a)", "one (b)"}
+    shutil.copytree(a, tmp_path / "c" / "a")
+    found = load_results([a, tmp_path / "c" / "a"])
+    assert found["experiment"].nunique() == 2
+    place = ["experiment", "data", "setting", "method", "seed"]
+    assert not found.duplicated(place).any()
     assert set(load_results([a, a])["experiment"]) == {"one"}
 
 

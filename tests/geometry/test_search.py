@@ -423,3 +423,24 @@ def test_rigid_partners_follow_their_seed():
         )
     np.testing.assert_array_equal(rigid_partners(A, B, n_starts=1), found[0])
     assert np.abs(found[1] - found[0]).max() > 0
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"B": np.zeros((5, 4))}, r"got \(6, 4, 3\) and \(5, 4\)"),
+        ({"B": np.zeros((5, 3, 3))}, "same n_bins and d"),
+        ({"B": np.zeros((5, 4, 2))}, "same n_bins and d"),
+        ({"B": np.zeros((0, 4, 3))}, "same n_bins and d"),
+        ({"A": np.full((6, 4, 3), np.nan)}, "A holds values that are not finite"),
+        ({"guess": np.full((5, 4, 3), np.inf)}, "guess holds values that are not"),
+        ({"start": np.zeros((4, 4, 3))}, r"start must be of shape \(5, 4, 3\), as B"),
+        ({"guess": np.zeros((5, 4, 2))}, r"guess must be of shape"),
+        ({"n_starts": 0}, "n_starts must be at least 1, got 0"),
+    ],
+)
+def test_a_search_says_what_is_wrong(change, message):
+    rng = np.random.default_rng(0)
+    given = {"A": rng.standard_normal((6, 4, 3)), "B": rng.standard_normal((5, 4, 3))}
+    with pytest.raises(ValueError, match=message):
+        find_candidates(**given | {"n_starts": 1} | change)

@@ -314,3 +314,24 @@ def test_principal_axes_are_the_leading_ones_and_leave_the_data(shape):
         project(X, mean, axes), principal_coordinates(X, 3), atol=1e-10
     )
     np.testing.assert_allclose(project(X, mean, axes), (X - mean) @ axes, atol=1e-10)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.0, np.nan])
+def test_a_share_below_one_is_refused(share):
+    with pytest.raises(ValueError, match="share must be at least 1"):
+        transport_plan(np.ones((3, 3)), share)
+
+
+@pytest.mark.parametrize("masses", [[0.5, 0.4, 0.2], [1.5, -0.5, 0.0]])
+def test_masses_are_shares_of_one(masses):
+    with pytest.raises(ValueError, match="positive and sum to 1"):
+        transport_plan(np.ones((3, 3)), 1.0, (np.array(masses), None))
+
+
+def test_a_map_needs_a_coupling_with_mass():
+    A = np.random.default_rng(0).standard_normal((3, 4, 2))
+    for coupling in (np.zeros((3, 3)), np.full((3, 3), np.nan), np.ones((3, 2))):
+        with pytest.raises(ValueError, match="coupling of 3 and 3 trials"):
+            fit_similarity(A, A, coupling)
+    with pytest.raises(ValueError, match="same n_bins and d"):
+        assign_trials(A, A[:, :3], 1.0)

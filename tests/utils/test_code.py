@@ -1,6 +1,8 @@
 """Digests of code: what they depend on, and what they do not."""
 
+import importlib
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,22 @@ def test_code_of_a_user_counts():
     made = type("Made", (SequentialVAE,), {"__module__": "nowhere"})
     assert code_digest(SequentialVAE, made) == plain  # there is no source to read
     assert code_digest(Own, SequentialVAE) == with_own
+
+
+def test_a_user_s_code_counts_with_all_of_its_file(tmp_path, monkeypatch):
+    """What a class calls in its own file is a part of it; comments are not."""
+    monkeypatch.syspath_prepend(tmp_path)
+    found = []
+    for i, text in enumerate(("return 1", "return 2", "return 2  # two")):
+        name = f"users_module_{i}"
+        (tmp_path / f"{name}.py").write_text(
+            f"def loss():\n    {text}\n\nclass Mine:\n    f = loss\n"
+        )
+        cls = importlib.import_module(name).Mine
+        monkeypatch.setattr(cls, "__module__", "users_module")
+        monkeypatch.setitem(sys.modules, "users_module", sys.modules[name])
+        found.append(code_digest(cls))
+    assert found[0] != found[1] == found[2]
 
 
 def test_classes_are_those_of_an_estimator_and_its_parts():
