@@ -52,7 +52,12 @@ class BaseAligner(
     """Base of all aligners.
 
     A subclass says in `_align` how a target session is read, and may learn more about
-    the source in `_fit_source`.
+    the source in `_fit_source`. It can use
+
+    - ``_start(features, seed, start)``: the reader that `init` asks for;
+    - ``_reader(readin)``: a `skerdiff.sessions.SessionReader` of another read-in;
+    - ``_latents`` and ``_activations``: of all source trials, (n_trials, n_bins, ...);
+    - ``latent_model_``, see `skerdiff.latent.LatentModel`.
 
     Parameters
     ----------

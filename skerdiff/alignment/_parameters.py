@@ -72,7 +72,7 @@ def aligner(declared):
     }
     if cls.__doc__ is not None:  # None under python -OO
         # Python 3.13 takes the indent of docstrings away, Python 3.12 does not
-        cls.__doc__ = inspect.cleandoc(cls.__doc__)
+        cls.__doc__ = inspect.cleandoc(cls.__doc__) + "\n"
         cls.__doc__ = _PLACE.sub(lambda match: _fill(cls, match[1]), cls.__doc__)
         _order_signature(cls)
     return cls

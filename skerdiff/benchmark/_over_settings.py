@@ -84,7 +84,7 @@ def floored_means(results, what="r2", across="method"):
 
 
 def warnings_table(name, title, results):
-    """How well an aligner knows when it has failed, where there is an oracle."""
+    """How well warnings detect failed alignments, where there is an oracle."""
     run = ["data", "setting", "seed"]
     oracle = results[results["method"] == "oracle"]
     rows, used = [], results

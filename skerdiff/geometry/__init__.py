@@ -1,6 +1,6 @@
 """Alignment of two sessions by the geometry of their trials, on plain arrays.
 
-Nothing here knows of latent models or estimators: coordinates and activations go in,
+Nothing here needs latent models or estimators: coordinates and activations go in,
 similarity maps and read-ins come out.
 """
 

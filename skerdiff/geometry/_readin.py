@@ -2,8 +2,8 @@
 
 The map alone gives a read-in: target neurons to principal coordinates, to source
 coordinates, to what the source's read-in makes of these. It carries over to movements
-that the adapted trials lack, but knows only a few axes. A ridge regression of the
-activations of source partners on all neurons knows more, where there are partners. The
+that the adapted trials lack, but uses only a few axes. A ridge regression of the
+activations of source partners on all neurons uses more, where there are partners. The
 read-in used here is the regression, shrunk towards the map instead of towards zero, and
 trusted as far as target trials cover the source's.
 """

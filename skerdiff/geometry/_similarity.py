@@ -112,11 +112,11 @@ def principal_coordinates(features, n_components):
 def denoise_trials(Z, n_modes=N_MODES):
     """Keep the leading modes of how trials differ.
 
-    What a trial has of the leading principal components of whole trials (bins times
-    coordinates), at most half as many as there are trials. Movements share few such
-    modes; the noise of each trial spreads over all. Modes of trials do not depend on
-    how coordinates are turned, so that sessions which differ by a similarity map keep
-    differing by that map.
+    Trials are projected onto the leading principal components of whole trials (bins
+    times coordinates), at most half as many as there are trials. Movements share few
+    such modes; the noise of each trial spreads over all. Modes of trials do not depend
+    on how coordinates are turned, so that sessions which differ by a similarity map
+    keep differing by that map.
 
     Parameters
     ----------

@@ -16,11 +16,11 @@ from ..trials import Trials
 class LatentModel(TransformerMixin, TrialEstimator, ABC):
     """Base of latent-variable models, and the contract that aligners rely on.
 
-    A model reads activity in three steps, of which only the second knows the neurons of
-    a session: `features` of the activity of any session, a linear read-in of these to
-    activations, and an encoder of the activations, which `encode` includes. To align
-    another session is to find its read-in. What an aligner calls is here, and nothing
-    else; `check_latent_model` checks a class of your own. An aligner passes
+    A model reads activity in three steps, of which only the second depends on the
+    neurons of a session: `features` of the activity of any session, a linear read-in of
+    these to activations, and an encoder of the activations, which `encode` includes. To
+    align another session is to find its read-in. What an aligner calls is here, and
+    nothing else; `check_latent_model` checks a class of your own. An aligner passes
     three-dimensional arrays. It clones the model, and sets the parameters
     ``random_state``, ``device`` and ``verbose`` of the clone, if the model has them,
     and ``n_components`` if that is given to the aligner.

@@ -1,4 +1,4 @@
-"""A check that a latent model keeps what `LatentModel` promises."""
+"""A check of latent models, for users who write one."""
 
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause

@@ -34,8 +34,8 @@ class SequentialVAE(DecodingLatentModel):
     .. math:: -E_q \log p(X \mid Z) + \beta \, KL(q(Z \mid X) \Vert N(0, I))
               + \gamma \, E_q \lVert y - \hat y(Z) \rVert^2
 
-    per bin, with standardised behaviour y. The read-in is the only part that knows the
-    neurons of a session.
+    per bin, with standardised behaviour y. The read-in is the only part that
+    depends on the neurons of a session.
 
     Parameters
     ----------

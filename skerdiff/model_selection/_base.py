@@ -87,7 +87,7 @@ class TargetSplitter(BaseCrossValidator):
         name = type(self).__name__
         if not isinstance(X, Trials):
             raise TypeError(
-                f"{name} splits skerdiff.Trials, which know the session of each "
+                f"{name} splits skerdiff.Trials, which name the session of each "
                 f"trial; got {type(X).__name__}."
             )
         targets = [session for session in X.names if session not in X.sources]
