@@ -93,7 +93,7 @@ print(f"steps accepted    {mine.alignment_report_['target'].n_steps}")
 # Write your own latent model
 # ---------------------------
 # :class:`skerdiff.latent.LatentModel` lists what aligners call of a model. Only the
-# read-in, a linear map, knows the neurons of a session: ``features`` comes before it
+# read-in, a linear map, depends on the neurons of a session: ``features`` comes before
 # and acts on each neuron by itself; ``encode`` includes it and what comes after. This
 # model is a principal component analysis of smoothed square roots of counts. Its
 # latents are the activations of the read-in, so nothing comes after it.
