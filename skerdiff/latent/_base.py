@@ -6,14 +6,16 @@
 from abc import ABC, abstractmethod
 
 import numpy as np
-from sklearn.base import TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ..base import TrialEstimator, check_conditions, check_not_silent
 from ..trials import Trials
 
 
-class LatentModel(TransformerMixin, TrialEstimator, ABC):
+class LatentModel(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrialEstimator, ABC
+):
     """Base of latent-variable models, and the contract that aligners rely on.
 
     A model reads activity in three steps, of which only the second depends on the
@@ -57,6 +59,11 @@ class LatentModel(TransformerMixin, TrialEstimator, ABC):
     """
 
     required = ("fit", "features", "activations", "encode")
+
+    @property
+    def _n_features_out(self):
+        check_is_fitted(self, "readin_")
+        return self.n_components
 
     @abstractmethod
     def fit(self, X, y=None, *, conditions=None, lengths=None):
@@ -135,28 +142,6 @@ class LatentModel(TransformerMixin, TrialEstimator, ABC):
         """
         weights, bias = self.readin_ if readin is None else readin
         return features @ weights.T + bias
-
-    def get_feature_names_out(self, input_features=None):
-        """Names of the latent dims: the name of the class and a number.
-
-        Parameters
-        ----------
-        input_features : Ignored
-            Names of the neurons; only for compatibility with scikit-learn.
-
-        Returns
-        -------
-        names : ndarray of shape (n_components,)
-            Names, of dtype object.
-
-        Raises
-        ------
-        NotFittedError
-            If called before `fit`.
-        """
-        check_is_fitted(self)
-        prefix = type(self).__name__.lower()
-        return np.array([f"{prefix}{i}" for i in range(self.n_components)], object)
 
     def transform(self, X):
         """Latents of the session seen in `fit`.

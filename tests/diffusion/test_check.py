@@ -13,6 +13,7 @@ from torch import nn
 from skerdiff import DiffusionPrior, ERDiffAligner, SequentialVAE
 from skerdiff.datasets import make_reaching_sessions
 from skerdiff.diffusion import TrajectoryPrior, check_trajectory_prior
+from skerdiff.latent import LinearLatentModel
 
 
 class QuarterCircle:
@@ -365,8 +366,13 @@ def test_every_method_is_needed(name):
     with pytest.raises(TypeError, match=name):
         type("Incomplete", (TrajectoryPrior, BaseEstimator), methods)()
     lacking = type("Incomplete", (BaseEstimator,), methods)()
-    with pytest.raises(ValueError, match="'prior' parameter of ERDiffAligner"):
-        ERDiffAligner(prior=lacking).fit(np.ones((4, 3, 2)))
+    X = np.random.default_rng(0).poisson(3.0, (12, 5, 4))
+    aligner = ERDiffAligner(LinearLatentModel(n_components=2), lacking, random_state=0)
+    if name == "score_samples":  # a density is not what an aligner asks for
+        assert aligner.fit(X).prior_ is not lacking
+    else:
+        with pytest.raises(ValueError, match="'prior' parameter of ERDiffAligner"):
+            aligner.fit(X)
 
 
 def test_a_random_state_of_none_is_set_and_others_are_kept():

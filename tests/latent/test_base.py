@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import NotFittedError
 
 from skerdiff import GeometryAligner, SequentialVAE
 from skerdiff.alignment import MMDAligner
@@ -266,6 +267,31 @@ def test_a_model_on_the_contract_alone_works_without_gradients(duck_model):
     assert Z.std() > 0.1
     with pytest.raises(ValueError, match="'latent_model'.*'torch_encoder'"):
         MMDAligner(duck_model).fit(X[:30])
+
+
+class Written(LatentModel):
+    """What must be written, and no more."""
+
+    def __init__(self, n_components=2):
+        self.n_components = n_components
+
+    def fit(self, X, y=None, *, conditions=None, lengths=None):
+        self.n_bins_, self.n_features_in_ = X.shape[1:]
+        self.readin_ = np.eye(self.n_components, X.shape[2]), np.zeros(2)
+        return self
+
+    def features(self, X, lengths=None):
+        return X.astype(float)
+
+    def encode(self, features, readin=None, lengths=None):
+        return self.activations(features, readin)
+
+
+def test_names_of_latents_need_nothing_to_be_written(session):
+    with pytest.raises(NotFittedError):
+        Written().get_feature_names_out()
+    names = Written().fit(session[0]).get_feature_names_out()
+    assert list(names) == ["written0", "written1"]
 
 
 class NoReadIn(OnlyTransform):
