@@ -40,7 +40,7 @@ TARGETS = {
     "geometry": (["geometry/*.py"], ["geometry"]),
     "alignment": (
         [f"alignment/_{name}.py" for name in ("base", "gradient", "loop")],
-        ["alignment"],
+        ["alignment", "test_sessions.py"],
     ),
     "trials": (["trials.py"], ["test_trials.py"]),
     "model_selection": (["model_selection/*.py"], ["model_selection"]),
