@@ -12,12 +12,20 @@ import pandas as pd
 import pytest
 import sklearn
 import torch
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.validation import check_is_fitted
 
-from skerdiff import DiffusionPrior, SequentialVAE
+from skerdiff import (
+    DiffusionPrior,
+    SequentialVAE,
+    alignment,
+    decoding,
+    diffusion,
+    latent,
+    preprocessing,
+)
 from skerdiff.latent import LinearLatentModel
 from skerdiff.utils import all_estimators
 
@@ -81,6 +89,22 @@ def use(estimator, X):
         if hasattr(estimator, method):
             return getattr(estimator, method)(X)
     raise AssertionError(f"{name_of(estimator)} says nothing about X")
+
+
+def test_every_public_estimator_is_checked():
+    packages = (alignment, decoding, diffusion, latent, preprocessing)
+    public = {
+        getattr(package, name) for package in packages for name in package.__all__
+    }
+    concrete = {
+        cls
+        for cls in public
+        if inspect.isclass(cls)
+        and issubclass(cls, BaseEstimator)
+        and not inspect.isabstract(cls)
+    }
+    assert concrete == {type(e) for e in ESTIMATORS}
+    assert len(ESTIMATORS) == len(concrete)
 
 
 def test_estimators_are_listed_by_type():

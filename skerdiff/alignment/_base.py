@@ -204,12 +204,13 @@ class BaseAligner(
         Raises
         ------
         TypeError
-            If the latent model lacks what `skerdiff.latent.LatentModel` promises.
+            If the latent model lacks what `skerdiff.latent.LatentModel` promises, or a
+            class of your own declares parameters that would be ignored.
         ValueError
             If X is ragged, empty, not finite or of one trial, or if y or conditions do
-            not fit X. If a target session cannot be aligned; the source and the others
-            are then there. If a source session cannot be aligned to the first. After
-            every other error the aligner is as it was before.
+            not fit X, or if a source session cannot be aligned to the first. If a
+            target session cannot be aligned; the source and the others are then there.
+            After every other error the aligner is as it was before.
         """
         check_declared(type(self))
         self._validate_params()

@@ -48,9 +48,9 @@ class LinearLatentModel(DecodingLatentModel):
     Before a trial begins activations count as zero, their mean. Without behaviour the
     latents are principal components of the features of each bin.
 
-    It is fitted in about a second, and nothing in it is random. It is linear in the
-    features, and so cannot follow a gain that depends on the activity, for example:
-    where trials are many, `SequentialVAE` decodes better.
+    It is fitted in under a second on the recordings of the benchmark, and nothing in it
+    is random. It is linear in the features, and so cannot follow a gain that depends on
+    the activity, for example. On these recordings `SequentialVAE` decodes better.
 
     Parameters
     ----------
