@@ -16,6 +16,7 @@ _ORIGINS = {
     "GeometryAligner": "alignment",
     "IdentityAligner": "alignment",
     "NewSessionWarning": "exceptions",
+    "OneBinTrialsWarning": "exceptions",
     "PerBinRegressor": "decoding",
     "SequentialVAE": "latent",
     "Trials": "trials",

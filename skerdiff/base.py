@@ -13,8 +13,11 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
+from .exceptions import OneBinTrialsWarning
 from .trials import Trials
+from .utils._arrays import as_array, check_size, check_table, is_table
 from .utils._sklearn import output_container
+from .utils._warnings import warn_caller
 
 __all__ = ["TrialEstimator"]
 
@@ -40,6 +43,8 @@ class Form:
 
 class TrialEstimator(BaseEstimator):
     """Base of the estimators that take activity in trials."""
+
+    _row_by_row = False  # whether it is all the same which rows make a trial
 
     def _check_X(self, X, *, reset, any_width=False, min_trials=1, targets_later=False):
         """Validate X and bring it to 3-D or `Trials`.
@@ -67,15 +72,29 @@ class TrialEstimator(BaseEstimator):
             The form in which it came.
         """
         if isinstance(X, Trials):
+            if reset and hasattr(self, "transform"):
+                self._check_output(Form())
             X = self._check_trials(X, reset, any_width, min_trials, targets_later)
             return X, Form()
-        is_rows = _ndim(X) != 3
-        if is_rows:
+        if is_table(X):
+            check_table(X)
+        else:
+            X = as_array(X)
+        if X.ndim > 3:
+            raise ValueError(
+                f"X has {X.ndim} axes, but activity of one session is of shape "
+                "(n_trials, n_bins, n_neurons). For several sessions, write "
+                "skerdiff.Trials({'day0': X0, 'day1': X1})."
+            )
+        form = Form(is_rows=X.ndim != 3)
+        if reset and hasattr(self, "transform"):
+            self._check_output(form)  # before it takes minutes to fit
+        if form.is_rows:
             X = self._check_rows(X, reset, any_width)
         else:
-            X = self._check_array_3d(as_array(X), reset, any_width)
+            X = self._check_array_3d(X, reset, any_width)
         self._check_enough(len(X), min_trials)
-        return X, Form(is_rows)
+        return X, form
 
     def _check_trials(self, X, reset, any_width, min_trials, targets_later):
         if not len(X):
@@ -122,16 +141,27 @@ class TrialEstimator(BaseEstimator):
         return rows.reshape(X.shape)
 
     def _validate(self, rows, reset, any_width, input_name="X"):
-        if any_width and not reset:
-            return check_array(
-                rows, dtype=_DTYPES, order="C", estimator=self, input_name=input_name
-            )
         # sums depend on the layout in memory, to the last bits: keep to one
-        return validate_data(self, rows, dtype=_DTYPES, order="C", reset=reset)
+        params = {"dtype": _DTYPES, "order": "C"}
+        if any_width and not reset:
+            rows = check_array(rows, estimator=self, input_name=input_name, **params)
+        else:
+            rows = validate_data(self, rows, reset=reset, **params)
+        check_size(rows, input_name)
+        return rows
 
     def _check_rows(self, X, reset, any_width):
         X = self._validate(X, reset, any_width)
-        length = getattr(self, "trial_length", None) or 1
+        length = getattr(self, "trial_length", None)
+        if length is None and reset and not self._row_by_row:
+            warn_caller(
+                f"2-D X, and {type(self).__name__} has no trial_length: each of the "
+                f"{len(X)} rows counts as a trial of one bin. If some rows make a "
+                "trial, set trial_length to their number, or pass X of shape "
+                "(n_trials, n_bins, n_neurons).",
+                OneBinTrialsWarning,
+            )
+        length = length or 1
         if len(X) % length:
             raise ValueError(
                 f"2-D X has {len(X)} rows (bins), which is no multiple of "
@@ -202,6 +232,7 @@ class TrialEstimator(BaseEstimator):
         rows = check_array(
             y.reshape(-1, y.shape[2]), dtype=_DTYPES, estimator=self, input_name="y"
         )
+        check_size(rows, "y")
         return rows.reshape(y.shape)
 
 
@@ -229,7 +260,7 @@ def check_conditions(conditions, X, form):
     """
     if conditions is None:
         return None
-    conditions = as_array(conditions, "conditions")
+    conditions = as_array(conditions, "conditions", numeric=False)
     if form.is_rows and conditions.shape == (len(X) * X.shape[1],):
         by_trial = conditions.reshape(len(X), -1)
         if (by_trial != by_trial[:, :1]).any():
@@ -250,26 +281,3 @@ def check_not_silent(X, name):
             f"{name} is silent: no neuron ever changes its activity, so there is "
             "nothing to learn from. Check the channel map and the units."
         )
-
-
-def _ndim(X):
-    """Count dimensions of an array-like, with a message of ours for ragged trials."""
-    # a container may refuse everything but __array__: ask it for nothing else
-    ndim = getattr(X, "ndim", None)
-    return as_array(X).ndim if ndim in (None, 1) else ndim
-
-
-def as_array(X, name="X"):
-    """Convert to an array, with a message of ours for ragged trials."""
-    try:
-        X = np.asarray(X)
-        ragged = X.dtype == object and X.ndim < 3 and X.size and np.ndim(X.flat[0])
-    except ValueError:
-        ragged = True
-    if ragged:
-        raise ValueError(
-            f"{name} is ragged: every trial must have the same number of bins and "
-            "neurons. Bring ragged trials to one length with "
-            "skerdiff.preprocessing.warp_trials."
-        )
-    return X

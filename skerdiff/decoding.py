@@ -9,11 +9,14 @@ import numpy as np
 from sklearn.base import MetaEstimatorMixin, RegressorMixin, clone
 from sklearn.linear_model import Ridge
 from sklearn.utils import get_tags
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
-from .base import TrialEstimator, _ndim, as_array
+from .base import TrialEstimator
 from .metrics import behaviour_r2_score
 from .trials import Trials
+from .utils._arrays import as_array, check_numbers, n_dims
+from .utils._atomic import all_or_nothing
+from .utils._settings import own_settings
 from .utils._sklearn import HasMethods, Interval
 
 __all__ = ["PerBinRegressor"]
@@ -66,6 +69,8 @@ class PerBinRegressor(MetaEstimatorMixin, RegressorMixin, TrialEstimator):
         "trial_length": [Interval(numbers.Integral, 1, None, closed="left"), None],
     }
 
+    _row_by_row = True
+
     def __init__(self, estimator=None, *, trial_length=None):
         self.estimator = estimator
         self.trial_length = trial_length
@@ -73,7 +78,9 @@ class PerBinRegressor(MetaEstimatorMixin, RegressorMixin, TrialEstimator):
     def _regressor(self):
         return Ridge() if self.estimator is None else self.estimator
 
-    def fit(self, X, y):
+    @all_or_nothing
+    @own_settings()
+    def fit(self, X, y, sample_weight=None):
         """Fit the regressor on the bins of all source trials.
 
         Parameters
@@ -83,6 +90,8 @@ class PerBinRegressor(MetaEstimatorMixin, RegressorMixin, TrialEstimator):
         y : array-like of shape (n_trials, n_bins, n_outputs)
             Behaviour; also (n_trials, n_bins), and with 2-D X (n_rows,) or (n_rows,
             n_outputs). Of `Trials` only the rows of source trials are read.
+        sample_weight : array-like of shape (n_trials,) or (n_rows,), default=None
+            Weights of trials, or of rows with 2-D X, for regressors that take them.
 
         Returns
         -------
@@ -92,7 +101,8 @@ class PerBinRegressor(MetaEstimatorMixin, RegressorMixin, TrialEstimator):
         Raises
         ------
         ValueError
-            If X or y is not finite, or if they do not fit each other.
+            If X or y is not finite, if they or the weights do not fit each other, or if
+            there are weights and the regressor takes none.
         """
         self._validate_params()
         X, form = self._check_X(X, reset=True)
@@ -107,9 +117,32 @@ class PerBinRegressor(MetaEstimatorMixin, RegressorMixin, TrialEstimator):
         flat = flat.ravel() if self._single else flat.reshape(-1, flat.shape[2])
         if isinstance(X, Trials):
             X = X[used].to_array()
-        self.estimator_ = clone(self._regressor()).fit(X.reshape(-1, X.shape[2]), flat)
+        weights = self._row_weights(sample_weight, form, used, X.shape[1])
+        regressor = clone(self._regressor())
+        self.estimator_ = regressor.fit(X.reshape(-1, X.shape[2]), flat, **weights)
         return self
 
+    def _row_weights(self, sample_weight, form, used, n_bins):
+        """What the regressor is to be given of weights of trials, or of rows."""
+        if sample_weight is None:
+            return {}
+        if not has_fit_parameter(self._regressor(), "sample_weight"):
+            raise ValueError(
+                f"sample_weight was given, but {type(self._regressor()).__name__}.fit "
+                "takes none. Leave it out, or use a regressor that does, Ridge say."
+            )
+        weights = check_numbers(sample_weight, "sample_weight", ensure_2d=False)
+        n = len(used) * (n_bins if form.is_rows else 1)
+        if weights.shape != (n,):
+            raise ValueError(
+                f"sample_weight must hold one weight for each of the {n} "
+                f"{'rows' if form.is_rows else 'trials'}, got shape {weights.shape}."
+            )
+        if not form.is_rows:
+            weights = np.repeat(weights[used], n_bins)
+        return {"sample_weight": weights}
+
+    @own_settings()
     def predict(self, X):
         """Decode the behaviour of each trial.
 
@@ -134,6 +167,7 @@ class PerBinRegressor(MetaEstimatorMixin, RegressorMixin, TrialEstimator):
         # some regressors drop the axis of one output
         return y.reshape(X.shape[:2] if self._single else (*X.shape[:2], -1))
 
+    @own_settings()
     def score(self, X, y, sample_weight=None):
         """R2 pooled over trials and bins, averaged over outputs.
 
@@ -152,7 +186,8 @@ class PerBinRegressor(MetaEstimatorMixin, RegressorMixin, TrialEstimator):
             R2.
         """
         prediction, y = self.predict(X), as_array(y, "y")
-        if _ndim(X) != 2:  # (n_trials, n_bins) is one output without its axis
+        # (n_trials, n_bins) is one output without its axis
+        if isinstance(X, Trials) or n_dims(X) != 2:
             y, prediction = (
                 A[..., None] if A.ndim == 2 else A for A in (y, prediction)
             )

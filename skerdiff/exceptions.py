@@ -8,11 +8,16 @@ __all__ = [
     "BenchmarkError",
     "ConfigurationError",
     "NewSessionWarning",
+    "OneBinTrialsWarning",
 ]
 
 
 class NewSessionWarning(UserWarning):
     """A session that had not been adapted to was aligned on the fly."""
+
+
+class OneBinTrialsWarning(UserWarning):
+    """Rows of 2-D X count as trials of one bin each, as no `trial_length` is set."""
 
 
 class AmbiguousAlignmentWarning(UserWarning):

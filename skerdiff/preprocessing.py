@@ -8,14 +8,19 @@ import numbers
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from .base import TrialEstimator, _ndim
+from .base import TrialEstimator
 from .trials import Trials
+from .utils._arrays import check_numbers, n_dims
+from .utils._atomic import all_or_nothing
+from .utils._settings import own_settings
 from .utils._sklearn import Interval
 
 __all__ = ["GaussianSmoother", "SquareRoot", "smooth", "warp_trials"]
+
+_NARROWEST = 0.02  # of a Gaussian, in bins
+_WIDEST = 10  # of a Gaussian, in trials
 
 
 def smooth(X, smoothing):
@@ -23,7 +28,7 @@ def smooth(X, smoothing):
 
     Parameters
     ----------
-    X : ndarray of shape (n_trials, n_bins, n_neurons)
+    X : array-like of shape (n_trials, n_bins, n_neurons)
         Activity.
     smoothing : float
         Standard deviation of the Gaussian, in bins. 0 leaves X as it is.
@@ -32,15 +37,40 @@ def smooth(X, smoothing):
     -------
     X : ndarray of shape (n_trials, n_bins, n_neurons)
         Smoothed activity; trials are mirrored at their ends and never mixed.
+
+    Raises
+    ------
+    ValueError
+        If X is not three-dimensional or not finite, or if `smoothing` is negative or
+        not finite.
     """
-    if smoothing == 0 or X.shape[1] == 1:
+    X = check_numbers(X, dtype=[np.float64, np.float32])
+    if X.ndim != 3:
+        raise ValueError(
+            f"X must be of shape (n_trials, n_bins, n_neurons), got {X.shape}."
+        )
+    if not isinstance(smoothing, numbers.Real) or not 0 <= smoothing < np.inf:
+        raise ValueError(
+            f"smoothing must be a finite number of bins, at least 0, got {smoothing!r}."
+        )
+    return gaussian_bins(X, smoothing)
+
+
+def gaussian_bins(X, smoothing):
+    """Smooth checked activity (n_trials, n_bins, n_neurons), see `smooth`."""
+    # narrower, the neighbours of a bin have no weight; wider, all have the same
+    if smoothing < _NARROWEST or X.shape[1] == 1:
         return X
+    if smoothing > _WIDEST * X.shape[1]:
+        return np.repeat(X.mean(1, keepdims=True), X.shape[1], axis=1)
     return gaussian_filter1d(X, smoothing, axis=1, mode="reflect")
 
 
 class _Elementwise(OneToOneFeatureMixin, TransformerMixin, TrialEstimator):
     """Fit and transform of steps that learn nothing and accept any width in 3-D."""
 
+    @all_or_nothing
+    @own_settings()
     def fit(self, X, y=None):
         """Check the parameters and the input; nothing is learned.
 
@@ -65,6 +95,7 @@ class _Elementwise(OneToOneFeatureMixin, TransformerMixin, TrialEstimator):
     def _check_values(self, X):
         """Raise if an array of activity is not in the domain of the step."""
 
+    @own_settings()
     def transform(self, X):
         """Transform each trial.
 
@@ -80,7 +111,7 @@ class _Elementwise(OneToOneFeatureMixin, TransformerMixin, TrialEstimator):
         """
         check_is_fitted(self)
         # 2-D input keeps its columns
-        any_width = isinstance(X, Trials) or _ndim(X) == 3
+        any_width = isinstance(X, Trials) or n_dims(X) == 3
         X, form = self._check_X(X, reset=False, any_width=any_width)
         self._check_output(form)
         return form.restore(
@@ -124,6 +155,8 @@ class SquareRoot(_Elementwise):
     _parameter_constraints = {
         "trial_length": [Interval(numbers.Integral, 1, None, closed="left"), None]
     }
+
+    _row_by_row = True
 
     def __init__(self, *, trial_length=None):
         self.trial_length = trial_length
@@ -184,9 +217,10 @@ class GaussianSmoother(_Elementwise):
         self.trial_length = trial_length
 
     def _apply(self, X):
-        return smooth(X, self.smoothing)
+        return gaussian_bins(X, self.smoothing)
 
 
+@own_settings()
 def warp_trials(trials, n_bins):
     """Warp ragged trials in time to a common number of bins.
 
@@ -233,7 +267,7 @@ def warp_trials(trials, n_bins):
         raise ValueError("warp_trials needs at least one trial, got none.")
     warped = []
     for i, trial in enumerate(trials):
-        trial = check_array(trial, input_name=f"trial {i}", dtype="numeric")
+        trial = check_numbers(trial, f"trial {i}", dtype="numeric", allow_nd=False)
         if trial.shape[1] != len(np.atleast_2d(trials[0])[0]):
             raise ValueError(
                 f"trial {i} has {trial.shape[1]} features, trial 0 has "

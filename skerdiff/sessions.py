@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import torch
-from sklearn.utils import check_array
 
 from .geometry import RigidMap
 from .metrics import bits_per_spike
+from .utils._arrays import check_numbers
+from .utils._settings import own_settings
 from .utils._torch import as_tensor, limit_threads
 
 __all__ = ["AffineMap", "NetworkMap", "SessionReader", "SessionReport"]
@@ -158,6 +159,8 @@ class SessionReader:
         Width of a bin in seconds, where it was given.
     steps_per_second : float
         Gradient steps per second that were made for it.
+    feature_names : ndarray of shape (n_neurons,) or None
+        Names of the session's neurons, if it was given as a data frame.
     """
 
     latent_model: object
@@ -167,6 +170,7 @@ class SessionReader:
     geometry: RigidMap | None = None
     bin_size: float | None = None
     steps_per_second: float = field(default=0.0, repr=False)
+    feature_names: np.ndarray | None = field(default=None, repr=False)
 
     def __post_init__(self):
         object.__setattr__(self, "readin", tuple(map(_read_only, self.readin)))
@@ -185,6 +189,7 @@ class SessionReader:
         """Number of bins per trial."""
         return self.latent_model.n_bins_
 
+    @own_settings()
     def transform(self, X):
         """Read trials of the session.
 
@@ -204,9 +209,7 @@ class SessionReader:
             If X is not three-dimensional, not finite, or of another number of bins or
             neurons.
         """
-        X = check_array(
-            X, dtype=[np.float64, np.float32], allow_nd=True, ensure_2d=False
-        )
+        X = check_numbers(X, dtype=[np.float64, np.float32], ensure_2d=False)
         expected = ("n_trials", self.n_bins, self.n_neurons)
         if X.ndim != 3 or X.shape[1:] != expected[1:]:
             raise ValueError(
@@ -216,6 +219,7 @@ class SessionReader:
         Z = self.encode(self.latent_model.features(X))
         return Z.astype(X.dtype, copy=False)
 
+    @own_settings()
     def encode(self, features):
         """Latents from the session's features, see `LatentModel.features`.
 

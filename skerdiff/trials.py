@@ -8,6 +8,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from .utils._arrays import as_array
+from .utils._names import check_name
+
 __all__ = ["Trials"]
 
 
@@ -54,11 +57,12 @@ class Trials:
     Raises
     ------
     TypeError
-        If `sessions` is not a mapping.
+        If `sessions` is not a mapping, or if a name is no str.
     ValueError
-        If a session is not three-dimensional, is empty, has another number of
-        bins than the first, if `source` is empty, names a session twice or one that is
-        not among the names, or if `bin_size` is not positive.
+        If a session holds anything but numbers, is not three-dimensional, is empty or ragged, has another number of
+        bins than the first, if a name is empty or "previous", if `source` is empty,
+        names a session twice or one that is not among the names, or if `bin_size` is
+        not positive.
 
     Examples
     --------
@@ -81,7 +85,10 @@ class Trials:
             )
         if not sessions:
             raise ValueError("Trials needs at least one session, got an empty mapping.")
-        arrays = {str(name): _as_session(name, X) for name, X in sessions.items()}
+        arrays = {
+            check_name(name, "the name of a session"): _as_session(name, X)
+            for name, X in sessions.items()
+        }
         bins = {name: X.shape[1] for name, X in arrays.items()}
         if len(set(bins.values())) > 1:
             raise ValueError(
@@ -321,7 +328,7 @@ def _as_sources(source, names):
     if source is None:
         return names[:1]
     several = isinstance(source, list | tuple | np.ndarray)
-    sources = [str(name) for name in (source if several else [source])]
+    sources = [check_name(name, "source") for name in (source if several else [source])]
     if not sources:
         raise ValueError("source names no session, at least one is needed.")
     unknown = [name for name in sources if name not in names]
@@ -338,16 +345,14 @@ def _as_sources(source, names):
 
 def _as_session(name, X):
     """Array of one session, numbers, three-dimensional and not empty."""
-    try:
-        X = np.asarray(X)
-    except ValueError:
-        X = None
-    if X is None or X.dtype == object:
-        raise ValueError(
-            f"session {name!r} is ragged or not numeric: every trial must have the "
-            "same number of bins and neurons. Bring ragged trials to one length with "
-            "skerdiff.preprocessing.warp_trials."
-        )
+    X = as_array(X, f"session {name!r}")
+    if X.dtype == object:
+        try:
+            X = X.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"session {name!r} holds objects that are no numbers: {error}"
+            ) from error
     if X.ndim != 3 or 0 in X.shape:
         raise ValueError(
             f"session {name!r} must be a non-empty array of shape (n_trials, n_bins, "

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skerdiff import Trials
+from skerdiff import OneBinTrialsWarning, Trials
 from skerdiff.preprocessing import GaussianSmoother, SquareRoot, smooth, warp_trials
 
 
@@ -69,7 +69,36 @@ def test_smoothing_never_mixes_trials(X, form):
 
 def test_smoothing_of_rows_that_are_trials_does_nothing(X):
     rows = X.reshape(-1, 3)
-    assert_array_equal(GaussianSmoother(2.0).fit_transform(rows), rows)
+    with pytest.warns(OneBinTrialsWarning, match="each of the 90 rows.*trial_length"):
+        smoother = GaussianSmoother(2.0).fit(rows)
+    assert_array_equal(smoother.transform(rows), rows)  # says so once
+
+
+@pytest.mark.parametrize("smoothing", [1e-300, 1e-3])
+def test_a_gaussian_narrower_than_a_bin_does_nothing(X, smoothing):
+    assert_array_equal(smooth(X, smoothing), X)
+
+
+def test_a_very_wide_gaussian_averages(X):
+    mean = np.broadcast_to(X.mean(1, keepdims=True), X.shape)
+    assert_allclose(smooth(X, 1e6), mean)
+    assert_allclose(smooth(X, 10.1 * X.shape[1]), smooth(X, 9.9 * X.shape[1]), atol=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [-1.0, np.nan, np.inf, "wide", None])
+def test_smooth_refuses_what_is_no_width(X, smoothing):
+    with pytest.raises(ValueError, match="smoothing must be a finite number of bins"):
+        smooth(X, smoothing)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 4])
+def test_smooth_takes_trials_only(X, axes):
+    with pytest.raises(ValueError, match="X must be of shape"):
+        smooth(np.ones((3,) * axes), 1.0)
+
+
+def test_smooth_of_integers_has_decimals():
+    assert smooth(np.array([[[0], [3], [0]]]), 1.0)[0, 1, 0] < 2.9
 
 
 def test_smoothing_of_zero_width_does_nothing(X):

@@ -15,7 +15,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clon
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
-from ..base import TrialEstimator, as_array, check_conditions, check_not_silent
+from ..base import TrialEstimator, check_conditions, check_not_silent
 from ..exceptions import AmbiguousAlignmentWarning, NewSessionWarning
 from ..geometry import (
     ambiguity_reasons,
@@ -30,7 +30,11 @@ from ..latent._base import check_fitted
 from ..metrics import agreement_scorer
 from ..sessions import SessionReader, SessionReport, activity_report
 from ..trials import Trials
+from ..utils._arrays import as_array, feature_names, is_table, n_dims
+from ..utils._atomic import ProcessLock, accept, all_or_nothing, draft_of
+from ..utils._names import PREVIOUS, check_name
 from ..utils._random import derive_seed, draw_seed
+from ..utils._settings import own_settings
 from ..utils._sklearn import COUNT, HasMethods, StrOptions
 from ..utils._torch import resolve_device
 from ..utils._training import progress_bar
@@ -41,7 +45,7 @@ from ._start import by_column, random_readin, readin_by_geometry, source_readin
 
 GEOMETRY_DIMS = 8  # principal axes in which trials are compared
 MIN_TRIALS = 4  # fewer trials have no geometry to speak of
-PREVIOUS = "previous"
+_STORING = ProcessLock()
 _INITS = StrOptions({"geometry", "source", "random"})
 
 
@@ -175,6 +179,7 @@ class BaseAligner(
     _min_trials = MIN_TRIALS
 
     # -- fitting -------------------------------------------------------------------
+    @own_settings()
     def fit(self, X, y=None, *, conditions=None, bin_size=None):
         """Learn the source session, and adapt to every other session present.
 
@@ -210,19 +215,18 @@ class BaseAligner(
             If X is ragged, empty, not finite or of one trial, or if y or conditions do
             not fit X, or if a source session cannot be aligned to the first. If a
             target session cannot be aligned; the source and the others are then there.
-            After every other error the aligner is as it was before.
+            After every other error, and every interrupt, the aligner is as it was
+            before.
         """
         check_declared(type(self))
         self._validate_params()
-        before = dict(vars(self))
-        try:
-            X = self._fit(X, y, conditions, bin_size)
-        except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
-            raise
-        if isinstance(X, Trials):
-            self._adapt_all(X)
+        draft = draft_of(self)
+        X = draft._fit(X, y, conditions, bin_size)
+        readers, error = draft._adapt_all(X) if isinstance(X, Trials) else ({}, None)
+        draft._store(readers)
+        accept(self, draft)
+        if error is not None:
+            raise error
         return self
 
     def _fit(self, X, y, conditions, bin_size):
@@ -325,6 +329,7 @@ class BaseAligner(
         """
 
     # -- adapting ------------------------------------------------------------------
+    @own_settings()
     def adapt(self, X, session="target", *, start=None, bin_size=None):
         """Align one more session, without labels, and store how it is read.
 
@@ -366,7 +371,16 @@ class BaseAligner(
             If `session` or `start` is no name.
         """
         check_is_fitted(self)
+        self._validate_params()  # they may have been set since fit
+        if not isinstance(session, str):
+            what = getattr(session, "shape", None)
+            raise TypeError(
+                "session, the second argument of adapt, is the session's name (str), "
+                f"got {type(session).__name__}{f' of shape {what}' if what else ''}. "
+                "Labels are not taken: leave them out."
+            )
         self._check_start(start)
+        names = feature_names(X)
         X, form = self._check_X(X, reset=False, any_width=True, targets_later=True)
         bin_size = self._check_bin_size(bin_size, X, self.sessions_)
         if isinstance(X, Trials):
@@ -375,47 +389,56 @@ class BaseAligner(
                     "adapt needs trials of a session other than the source "
                     f"{', '.join(map(repr, self.sources_))}, got {X!r}."
                 )
-            self._adapt_all(X, start)
+            readers, error = self._adapt_all(X, start)
+            self._store(readers)
+            if error is not None:
+                raise error
             return self
-        _check_name(session, "session")
+        check_name(session, "session")
         if session in self.sources_:
             raise ValueError(
                 f"session={session!r} is the source session. Give the new session "
                 "another name, or call fit to learn another source."
             )
-        self._store(session, self._align_checked(X, session, start, bin_size))
+        reader = self._align_checked(X, session, start, bin_size)
+        self._store({session: replace(reader, feature_names=names)})
         return self
 
     def _adapt_all(self, X, start=None):
+        """Readers of target sessions, and an error that names those that fail."""
+        draft, readers = draft_of(self), {}  # the next may start from the one before
         names = [name for name in X.names if name not in self.sources_]
         failed = {}
         for name in names:
             try:
                 activity = self._check_session(X[name], name)
-                reader = self._align_checked(activity, name, start, X.bin_size)
+                reader = draft._align_checked(activity, name, start, X.bin_size)
             except ValueError as error:
                 failed[name] = error
             else:
-                self._store(name, reader)
+                readers[name] = reader
+                draft._store({name: reader})
         if not failed:
-            return
+            return readers, None
         first = next(iter(failed.values()))
         if len(names) == 1:
-            raise first
+            return readers, first
         aligned = [name for name in names if name not in failed]
-        raise ValueError(
+        error = ValueError(
             f"{len(failed)} of {len(names)} sessions could not be aligned: "
             + " ".join(
                 f"{error}" if repr(name) in str(error) else f"{name!r}: {error}"
                 for name, error in failed.items()
             )
             + f" Aligned and stored: {aligned}."
-        ) from first
+        )
+        error.__cause__ = first
+        return readers, error
 
-    def _store(self, name, reader):
-        # the one adapted last comes last
-        others = {k: r for k, r in self.sessions_.items() if k != name}
-        self.sessions_ = {**others, name: reader}
+    def _store(self, readers):
+        with _STORING.lock:  # another thread may have adapted meanwhile
+            others = {k: r for k, r in self.sessions_.items() if k not in readers}
+            self.sessions_ = {**others, **readers}  # those adapted last come last
 
     def _check_bin_size(self, bin_size, X, sessions=()):
         """Width of the bins of X; that of the sessions, where both are given."""
@@ -628,6 +651,7 @@ class BaseAligner(
         self.sessions_ = {k: r for k, r in self.sessions_.items() if k != session}
         return self
 
+    @all_or_nothing
     def rename(self, session, name):
         """Rename a session; the order of sessions stays.
 
@@ -659,7 +683,7 @@ class BaseAligner(
         """
         check_is_fitted(self)
         self._find_reader(session)
-        _check_name(name, "name")
+        check_name(name, "name")
         if name != session and name in self.sessions_:
             raise ValueError(f"name={name!r} is the name of another session.")
         self.sessions_ = {
@@ -670,6 +694,11 @@ class BaseAligner(
         return self
 
     def _find_reader(self, session):
+        if not isinstance(session, str):
+            raise TypeError(
+                f"session must be a name (str), got {type(session).__name__}; there "
+                f"are {list(self.sessions_)}."
+            )
         if session not in self.sessions_:
             raise ValueError(
                 f"session {session!r} has not been adapted to; there are "
@@ -680,7 +709,11 @@ class BaseAligner(
     def _check_array(self, X, name):
         """Check an array that belongs to a session, or to none that is there."""
         own = name is None or name == self.source_
-        any_width = not own or len(_shape(X)) == 3
+        any_width = not own or n_dims(X) == 3
+        expected = None if own else self.sessions_[name].feature_names
+        names = feature_names(X)
+        if expected is not None and names is not None:
+            _check_names(names, expected, name)
         return self._check_X(X, reset=False, any_width=any_width)
 
     def _which(self, X, session):
@@ -688,7 +721,8 @@ class BaseAligner(
         if session is not None:
             self._find_reader(session)
             return session
-        width = _shape(X)[-1] if len(_shape(X)) > 1 else None
+        shape = X.shape if is_table(X) else as_array(X).shape
+        width = shape[-1] if len(shape) > 1 else None
         recent = [k for k in reversed(self.sessions_) if k not in self.sources_]
         for name in (*recent, *self.sources_):
             if self.sessions_[name].n_neurons == width:
@@ -728,6 +762,7 @@ class BaseAligner(
         return self._align_checked(X, "target" if name is None else name)
 
     # -- using ---------------------------------------------------------------------
+    @own_settings()
     def transform(self, X, session=None):
         """Aligned latents: posterior means in the source's latent space.
 
@@ -785,6 +820,7 @@ class BaseAligner(
         return self.fit(X, y, **fit_params).transform(X)
 
     # -- judging, without labels -----------------------------------------------------
+    @own_settings()
     def compare(self, X):
         """Source and target trials side by side: what label-free scores look at.
 
@@ -837,6 +873,7 @@ class BaseAligner(
             )
         return found
 
+    @own_settings()
     def adapt_back(self, X, source, session=None):
         """Adapt the source to a target session, as if that were the source.
 
@@ -890,6 +927,7 @@ class BaseAligner(
         found = back._align(features, derive_seed(self._seed, "back"))
         return found.encode(features)
 
+    @own_settings()
     def rigid_partners(self, comparison):
         """Source partners of target trials, by the geometry of their activity alone.
 
@@ -919,6 +957,7 @@ class BaseAligner(
             seed=derive_seed(self._seed, "score"),
         )
 
+    @own_settings()
     def score(self, X, y=None):
         """Label-free quality of the alignment of X; higher is better, 1 the best.
 
@@ -979,19 +1018,18 @@ class StartingAligner(BaseAligner):
     )
 
 
-def _shape(X):
-    shape = getattr(X, "shape", None)
-    return as_array(X).shape if shape is None else shape
-
-
-def _check_name(name, argument):
-    if not isinstance(name, str):
-        raise TypeError(f"{argument} must be a name (str), got {name!r}.")
-    if name == PREVIOUS:
-        raise ValueError(
-            f"{argument}={PREVIOUS!r} cannot be the name of a session: as a start it "
-            "stands for the session that was adapted last. Choose another name."
-        )
+def _check_names(names, expected, session):
+    if np.array_equal(names, expected):
+        return
+    same = sorted(names) == sorted(expected)
+    first = next((i for i, (a, b) in enumerate(zip(names, expected)) if a != b), None)
+    raise ValueError(
+        f"The columns of X are not those of session {session!r} as it was adapted to: "
+        + ("their order is another" if same else "their names are others")
+        + (f" (column {first} is {names[first]!r}, was {expected[first]!r})")
+        * (first is not None)
+        + ". Each column must be the neuron that it was then."
+    )
 
 
 def _check_enough(X, what):

@@ -14,7 +14,7 @@ import numpy as np
 from ..geometry import is_ambiguous, relative_distances
 from ..latent import LatentModel
 from ..sessions import NetworkMap
-from ..utils._random import derive_seed, numpy_generator, seeded_torch
+from ..utils._random import SeededTorch, derive_seed, numpy_generator
 from ..utils._sklearn import COUNT, POSITIVE, HasMethods, Interval
 from ..utils._torch import as_tensor, limit_threads, resolve_device
 from ..utils._training import progress_bar
@@ -124,7 +124,7 @@ class GradientAligner(StartingAligner):
     def _fit_source(self, features):
         mean, scale = self._latents.mean((0, 1)), self._latents.std((0, 1))
         self._source_mean, self._source_scale = mean, np.where(scale == 0, 1.0, scale)
-        with seeded_torch(0):
+        with SeededTorch(0):
             objective = self._make_objective(as_tensor(self._standard_latents()))
         self.n_parameters_added_ = sum(p.numel() for p in objective.parameters())
 
@@ -147,7 +147,7 @@ class GradientAligner(StartingAligner):
         ).to(device)
         source = self._standard_latents()
         z_source = as_tensor(source, device=device)
-        with seeded_torch(derive_seed(seed, "objective")):
+        with SeededTorch(derive_seed(seed, "objective")):
             objective = self._make_objective(z_source)
         objective = objective.to(device).train()
         objective.prepare(z_source)

@@ -14,7 +14,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..base import Form, TrialEstimator
 from ..trials import Trials
+from ..utils._atomic import all_or_nothing
 from ..utils._random import derive_seed, draw_seed, make_generator, numpy_generator
+from ..utils._settings import own_settings
 from ..utils._sklearn import Interval, StrOptions
 from ..utils._torch import as_tensor, limit_threads, resolve_device
 from ..utils._training import train_module
@@ -315,6 +317,8 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
+    @all_or_nothing
+    @own_settings()
     def fit(self, Z, y=None):
         """Learn the distribution of trajectories.
 
@@ -460,6 +464,7 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
         module.folds = torch.nn.ModuleList()  # only needed in training
         return module, history, n_clusters
 
+    @own_settings()
     def sample(
         self,
         n_samples=1,
@@ -533,6 +538,7 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
             z = remove_noise(denoiser, sde, z, T_MIN)
         return self.mean_ + self.scale_ * z.numpy()
 
+    @own_settings()
     def invert(self, Z, y=None, *, t_stop=1.0, solver="heun", n_steps=50, guidance=1.0):
         """Follow the probability flow from latents towards noise.
 
@@ -565,6 +571,7 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
         z = self._follow_flow(denoiser, z, T_MIN, t_stop, solver, n_steps)
         return form.restore(z.numpy())
 
+    @own_settings()
     def decode(
         self, Z_noised, y=None, *, t_start=1.0, solver="heun", n_steps=50, guidance=1.0
     ):
@@ -595,6 +602,7 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
         z = self._follow_flow(denoiser, z, t_start, T_MIN, solver, n_steps)
         return form.restore(self.mean_ + self.scale_ * z.numpy())
 
+    @own_settings()
     def score_samples(self, Z, y=None):
         """Log-likelihood of each trajectory by the probability-flow ODE.
 
@@ -660,6 +668,7 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
         """
         return float(self.score_samples(Z, y).mean())
 
+    @own_settings()
     def evidence_bound(self, Z, y=None, *, n_times=100):
         """Lower bound of the log-likelihood of the reverse SDE.
 
@@ -698,6 +707,7 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
 
         return self._in_units(self._by_chunk(run, z, y, Z, form))
 
+    @own_settings()
     def denoising_error(self, Z, t=None, y=None):
         """Squared error of the predicted noise of each trajectory.
 

@@ -12,13 +12,11 @@ lacks, and keeps the candidate whose aligned trials lie nearest to the other ses
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
-import warnings
 from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
 from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 
 from ..utils._random import derive_seed, numpy_generator
 from ._similarity import (
@@ -246,11 +244,13 @@ def _search_landmarks(A, B, n_starts, rng, tick):
 
 def _landmarks(Z, k, rng):
     """Means of clusters of trials, (k, n_bins, d), and their masses (k,)."""
-    k = min(k, len(Z))
+    rows = Z.reshape(len(Z), -1)
+    # of trials that are equal, but for rounding, KMeans would warn; and warnings cannot
+    # be silenced in one thread alone
+    distinct = np.unique(np.round(rows / (np.abs(rows).max() or 1.0), 9), axis=0)
+    k = min(k, len(distinct))
     seed = rng.randint(2**31 - 1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct trials
-        found = KMeans(k, n_init=3, random_state=seed).fit(Z.reshape(len(Z), -1))
+    found = KMeans(k, n_init=3, random_state=seed).fit(rows)
     masses = np.bincount(found.labels_, minlength=k) / len(Z)
     used = masses > 0
     return found.cluster_centers_.reshape(k, *Z.shape[1:])[used], masses[used]

@@ -11,6 +11,7 @@ from scipy.linalg import eigh
 from sklearn.decomposition import PCA
 
 N_MODES = 8  # in which trials of a session are taken to differ
+_ROUNDING = 1e-12  # of squared sizes
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,17 +251,22 @@ def relative_distances(A, Z, masses=None):
     distances : ndarray of shape (n_Z,)
         All are infinite if the trials of Z do not differ.
     """
-    size = np.average(np.sum(Z**2, axis=(1, 2)), weights=masses)
     spread = mean_spread(Z, masses)
-    if spread <= 1e-12 * size:
+    if spread == 0:
         return np.full(len(Z), np.inf)
     return squared_distances(A, Z).min(0) / spread
 
 
 def mean_spread(Z, masses=None):
-    """Mean squared distance of trials (n_trials, n_bins, d) to their mean."""
+    """Mean squared distance of trials (n_trials, n_bins, d) to their mean.
+
+    It is 0 if trials differ by what rounding may have made of equal ones.
+    """
     centred = Z - np.average(Z, axis=0, weights=masses)
-    return np.average(np.sum(centred**2, axis=(1, 2)), weights=masses)
+    spread, size = (
+        np.average(np.sum(A**2, axis=(1, 2)), weights=masses) for A in (centred, Z)
+    )
+    return spread if spread > _ROUNDING * size else 0.0
 
 
 def assign_trials(A, Z, share, masses=(None, None)):

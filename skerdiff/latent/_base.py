@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..base import TrialEstimator, check_conditions, check_not_silent
 from ..trials import Trials
+from ..utils._settings import own_settings
 
 
 class LatentModel(
@@ -143,6 +144,7 @@ class LatentModel(
         weights, bias = self.readin_ if readin is None else readin
         return features @ weights.T + bias
 
+    @own_settings()
     def transform(self, X):
         """Latents of the session seen in `fit`.
 

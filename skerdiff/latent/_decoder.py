@@ -5,10 +5,11 @@
 
 from abc import abstractmethod
 
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from ..trials import Trials
+from ..utils._arrays import check_numbers
+from ..utils._settings import own_settings
 from ._base import LatentModel
 from ._objectives import bits_per_spike, gaussian_log_likelihood
 
@@ -28,6 +29,7 @@ class DecodingLatentModel(LatentModel):
     def _log_noise(self):
         """Log-variance of each neuron (n_neurons,) under a Gaussian likelihood."""
 
+    @own_settings()
     def inverse_transform(self, Z):
         """Expected activity given latents.
 
@@ -50,7 +52,7 @@ class DecodingLatentModel(LatentModel):
         check_is_fitted(self)
         if isinstance(Z, Trials):
             return Z.map(self._decode)
-        return self._decode(check_array(Z, allow_nd=True, input_name="Z"))
+        return self._decode(check_numbers(Z, "Z"))
 
     def _decode(self, Z):
         if Z.shape[-1] != self.n_components:
@@ -60,6 +62,7 @@ class DecodingLatentModel(LatentModel):
             )
         return self._expected(Z)
 
+    @own_settings()
     def score(self, X, y=None):
         """How well expected activity fits trials, held out ones above all.
 

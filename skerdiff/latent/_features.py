@@ -5,12 +5,15 @@
 
 import numpy as np
 
-from ..preprocessing import smooth
+from ..preprocessing import gaussian_bins
 from ._base import by_length, check_lengths
 
 
 def activity_features(X, likelihood, smoothing, lengths=None):
     """Smoothed square roots of counts, or smoothed activity.
+
+    Where a session has values below zero, by an offset say, the root of their size is
+    taken and the sign is kept.
 
     Parameters
     ----------
@@ -27,31 +30,43 @@ def activity_features(X, likelihood, smoothing, lengths=None):
     -------
     features : ndarray of shape (n_trials, n_bins, n_neurons)
         Features, of dtype float64.
-
-    Raises
-    ------
-    ValueError
-        If counts are negative.
     """
     lengths = check_lengths(lengths, X)
 
     def of_trials(X):
         X = X.astype(np.float64, copy=False)
         if likelihood == "poisson":
-            if X.min() < 0:
-                raise ValueError(
-                    f"X holds negative values (smallest {X.min():.4g}), but the "
-                    "likelihood is Poisson. Pass counts or rates, or fit with "
-                    "likelihood='gaussian'."
-                )
-            X = np.sqrt(X)
-        return smooth(X, smoothing)
+            X = np.sqrt(X) if X.min() >= 0 else np.copysign(np.sqrt(np.abs(X)), X)
+        return gaussian_bins(X, smoothing)
 
     return by_length(of_trials, X, lengths)
 
 
 def choose_likelihood(likelihood, X):
-    """Likelihood that ``"auto"`` stands for: Poisson if no value is negative."""
-    if likelihood != "auto":
-        return likelihood
-    return "poisson" if X.min() >= 0 else "gaussian"
+    """Likelihood of a source session.
+
+    Parameters
+    ----------
+    likelihood : {"auto", "poisson", "gaussian"}
+        ``"auto"`` is Poisson if no value is negative.
+    X : ndarray of shape (n_trials, n_bins, n_neurons)
+        Activity of the source.
+
+    Returns
+    -------
+    likelihood : {"poisson", "gaussian"}
+        The likelihood.
+
+    Raises
+    ------
+    ValueError
+        If X is negative under a Poisson likelihood.
+    """
+    if likelihood == "auto":
+        return "poisson" if X.min() >= 0 else "gaussian"
+    if likelihood == "poisson" and X.min() < 0:
+        raise ValueError(
+            f"X holds negative values (smallest {X.min():.4g}), but the likelihood is "
+            "Poisson. Pass counts or rates, or fit with likelihood='gaussian'."
+        )
+    return likelihood

@@ -12,6 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from torch.nn import functional as F
 
+from ..utils._atomic import all_or_nothing
+from ..utils._settings import own_settings
 from ..utils._sklearn import COUNT, NON_NEGATIVE, StrOptions
 from ..utils._torch import as_tensor, limit_threads
 from ._base import by_length, check_lengths, is_within
@@ -162,6 +164,8 @@ class LinearLatentModel(DecodingLatentModel):
         self.behaviour_weight = behaviour_weight
         self.trial_length = trial_length
 
+    @all_or_nothing
+    @own_settings()
     def fit(self, X, y=None, *, conditions=None, lengths=None):
         """Learn the latents of a session.
 
@@ -229,6 +233,7 @@ class LinearLatentModel(DecodingLatentModel):
         self.noise_variance_ = np.maximum(noise, _LEAST_NOISE * X.var(0).mean())
         return self
 
+    @own_settings()
     def features(self, X, lengths=None):
         """What the read-in sees: smoothed square roots of counts.
 
@@ -242,15 +247,12 @@ class LinearLatentModel(DecodingLatentModel):
         Returns
         -------
         features : ndarray of shape (n_trials, n_bins, n_neurons)
-            Smoothed square roots; under a Gaussian likelihood smoothed activity.
-
-        Raises
-        ------
-        ValueError
-            If X is negative under a Poisson likelihood.
+            Smoothed square roots; under a Gaussian likelihood smoothed activity. Of
+            negative values (an offset, say) the root of the size, with the sign.
         """
         return activity_features(X, self.likelihood_, self.smoothing, lengths)
 
+    @own_settings()
     def encode(self, features, readin=None, lengths=None):
         """Latents from features.
 
@@ -289,6 +291,7 @@ class LinearLatentModel(DecodingLatentModel):
         check_is_fitted(self)
         return CausalFilter(self.filter_, self.offset_).eval()
 
+    @own_settings()
     def step(self, counts, readin=None, state=None):
         """Latents of one more bin, as they come.
 

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
+from ..utils._atomic import all_or_nothing
 from ..utils._random import derive_seed, draw_seed, numpy_generator
+from ..utils._settings import own_settings
 from ..utils._sklearn import COUNT, NON_NEGATIVE, POSITIVE, Interval, StrOptions
 from ..utils._torch import as_tensor, limit_threads, resolve_device
 from ..utils._training import train_module
@@ -214,6 +216,8 @@ class SequentialVAE(DecodingLatentModel):
         self.random_state = random_state
         self.verbose = verbose
 
+    @all_or_nothing
+    @own_settings()
     def fit(self, X, y=None, *, conditions=None, lengths=None):
         """Learn the latents of a session.
 
@@ -311,6 +315,7 @@ class SequentialVAE(DecodingLatentModel):
         self.active_share_ = float(np.mean(self.latent_variance_ > threshold))
         return self
 
+    @own_settings()
     def features(self, X, lengths=None):
         """What the read-in sees: smoothed square roots of counts.
 
@@ -324,15 +329,12 @@ class SequentialVAE(DecodingLatentModel):
         Returns
         -------
         features : ndarray of shape (n_trials, n_bins, n_neurons)
-            Smoothed square roots; under a Gaussian likelihood smoothed activity.
-
-        Raises
-        ------
-        ValueError
-            If X is negative under a Poisson likelihood.
+            Smoothed square roots; under a Gaussian likelihood smoothed activity. Of
+            negative values (an offset, say) the root of the size, with the sign.
         """
         return activity_features(X, self.likelihood_, self.smoothing, lengths)
 
+    @own_settings()
     def encode(self, features, readin=None, lengths=None):
         """Posterior means of the latents from features.
 
@@ -370,6 +372,7 @@ class SequentialVAE(DecodingLatentModel):
         check_is_fitted(self)
         return PosteriorMean(self.module_).eval().requires_grad_(False)
 
+    @own_settings()
     def step(self, counts, readin=None, state=None):
         """Posterior mean of one more bin, as they come.
 

@@ -6,10 +6,13 @@
 import numpy as np
 from sklearn.metrics import make_scorer, mean_squared_error, r2_score
 
+from ..utils._arrays import as_array
+from ..utils._settings import own_settings
+
 
 def _rows(y_true, y_pred, sample_weight):
     """Fold trials and bins into rows, (n_rows, n_outputs), and spread the weights."""
-    y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
+    y_true, y_pred = as_array(y_true, "y_true"), as_array(y_pred, "y_pred")
     if y_true.shape != y_pred.shape:
         raise ValueError(
             f"y_true has shape {y_true.shape}, y_pred {y_pred.shape}: both must be the "
@@ -28,6 +31,7 @@ def _rows(y_true, y_pred, sample_weight):
     return y_true.reshape(-1, n_outputs), y_pred.reshape(-1, n_outputs), sample_weight
 
 
+@own_settings()
 def behaviour_r2_score(y_true, y_pred, *, sample_weight=None):
     """R2 of behaviour, pooled over trials and bins and averaged over outputs.
 
@@ -63,6 +67,7 @@ def behaviour_r2_score(y_true, y_pred, *, sample_weight=None):
     return r2_score(y_true, y_pred, sample_weight=sample_weight)
 
 
+@own_settings()
 def behaviour_rmse(y_true, y_pred, *, sample_weight=None):
     r"""Root mean squared error of behaviour, pooled over trials, bins and outputs.
 

@@ -13,15 +13,18 @@ import numbers
 import numpy as np
 import ot
 from sklearn.metrics import r2_score
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 
 from ..geometry._similarity import assign_trials, fit_similarity
 from ..geometry._similarity import relative_residual as _relative_residual
+from ..utils._arrays import check_numbers
+from ..utils._settings import own_settings
 from ._trajectories import check_pair
 
 FLOOR = 1e-2  # of the largest variance, below which a direction is not blown up to one
 
 
+@own_settings()
 def whiten(Z, Z_target, *, floor=FLOOR):
     """Give the bins of Z zero mean and unit covariance, and map Z_target likewise.
 
@@ -65,6 +68,7 @@ def whiten(Z, Z_target, *, floor=FLOOR):
     return (Z - mean) @ scaled, (Z_target - mean) @ scaled
 
 
+@own_settings()
 def relative_residual(Z, Z_target):
     r"""Distance of target trials to their nearest source trials, over their own spread.
 
@@ -106,6 +110,7 @@ def relative_residual(Z, Z_target):
     return _relative_residual(Z, Z_target)
 
 
+@own_settings()
 def geometric_agreement(Z, Z_target, coupling):
     r"""How well aligned latents agree with those of given source partners.
 
@@ -187,7 +192,7 @@ def partner_mean(Z, coupling, n_target_trials):
     Z_partners : ndarray of shape (n_target_trials, n_bins, n_components)
         Latents carried over.
     """
-    coupling = check_array(coupling, dtype=np.float64, input_name="coupling")
+    coupling = check_numbers(coupling, "coupling", allow_nd=False)
     if coupling.shape != (len(Z), n_target_trials) or coupling.sum(0).min() <= 0:
         raise ValueError(
             f"coupling must be of shape (n_trials, n_target_trials) = "
@@ -197,6 +202,7 @@ def partner_mean(Z, coupling, n_target_trials):
     return np.tensordot((coupling / coupling.sum(0)).T, Z, 1)
 
 
+@own_settings()
 def rigid_residual(Z, Z_target, coordinates, coordinates_target, *, share=2.0):
     r"""Whether trials that the alignment pairs have the same geometry in neural space.
 
@@ -268,6 +274,7 @@ def rigid_residual(Z, Z_target, coordinates, coordinates_target, *, share=2.0):
     return float(error / spread) if spread > 0 else 1.0
 
 
+@own_settings()
 def sliced_wasserstein_distance(Z, Z_target, *, n_projections=200, random_state=None):
     """Sliced Wasserstein distance between whole trajectories in whitened latents.
 
@@ -317,6 +324,7 @@ def sliced_wasserstein_distance(Z, Z_target, *, n_projections=200, random_state=
     return float(distance / scale)
 
 
+@own_settings()
 def seed_consistency(predictions):
     r"""Agreement of behaviour decoded by runs that differ in their seed alone.
 
@@ -347,7 +355,7 @@ def seed_consistency(predictions):
     >>> seed_consistency([y, y])
     array([1., 1.])
     """
-    predictions = check_array(predictions, allow_nd=True, input_name="predictions")
+    predictions = check_numbers(predictions, "predictions")
     if predictions.ndim != 4 or len(predictions) < 2:
         raise ValueError(
             "predictions must be of shape (n_seeds, n_trials, n_bins, n_outputs) with "

@@ -9,6 +9,7 @@ from sklearn.svm import SVC
 
 from ..trials import Trials
 from ..utils._pipeline import find_aligner
+from ..utils._settings import own_settings
 from ._label_free import (
     partner_mean,
     pooled_r2,
@@ -43,6 +44,7 @@ class LabelFreeScorer:
         self.name = name
         self.criterion = criterion
 
+    @own_settings()
     def __call__(self, estimator, X, y=None):
         """Score the alignment of X.
 
@@ -188,7 +190,7 @@ def _two_sample_auc(c):
     pair = whiten(c.Z, c.Z_target)
     cv = min(5, *map(len, pair))
     # below one half is chance, too
-    auc = two_sample_auc(*pair, classifier=SVC(), cv=cv, random_state=0)
+    auc = two_sample_auc(*pair, classifier=SVC(random_state=0), cv=cv, random_state=0)
     return -max(0.5, auc)
 
 

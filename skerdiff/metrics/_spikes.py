@@ -7,12 +7,14 @@ import numpy as np
 from scipy.special import xlogy
 from sklearn.linear_model import PoissonRegressor
 from sklearn.model_selection import KFold
-from sklearn.utils import check_array
 
+from ..utils._arrays import check_numbers
+from ..utils._settings import own_settings
 from ..utils._torch import limit_threads
 from ._label_free import whiten
 
 
+@own_settings()
 def bits_per_spike(counts, rates):
     r"""How much better rates predict spikes than each neuron's mean rate does.
 
@@ -48,8 +50,7 @@ def bits_per_spike(counts, rates):
     1.0
     """
     counts, rates = (
-        check_array(A, allow_nd=True, dtype=np.float64, input_name=name)
-        for A, name in ((counts, "counts"), (rates, "rates"))
+        check_numbers(A, name) for A, name in ((counts, "counts"), (rates, "rates"))
     )
     if counts.shape != rates.shape or counts.ndim != 3:
         raise ValueError(
@@ -66,6 +67,7 @@ def bits_per_spike(counts, rates):
     return float(gain.sum() / n_spikes / np.log(2))
 
 
+@own_settings()
 def latent_bits_per_spike(Z, counts, *, alpha=1e-3, cv=5, random_state=None):
     """Held-out bits per spike of activity that is read out from latents.
 
@@ -108,7 +110,7 @@ def latent_bits_per_spike(Z, counts, *, alpha=1e-3, cv=5, random_state=None):
     True
     """
     Z, _ = whiten(Z, Z, floor=1e-10)
-    counts = check_array(counts, allow_nd=True, dtype=np.float64, input_name="counts")
+    counts = check_numbers(counts, "counts")
     if counts.ndim != 3 or counts.shape[:2] != Z.shape[:2]:
         raise ValueError(
             "Z and counts must be of the same trials and bins, got shapes "

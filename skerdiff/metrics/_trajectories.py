@@ -14,13 +14,15 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
-from sklearn.utils import check_array
+
+from ..utils._arrays import check_numbers
+from ..utils._settings import own_settings
 
 
 def check_pair(Z, Z_other, names=("Z", "Z_other")):
     arrays = []
     for name, array in zip(names, (Z, Z_other)):
-        array = check_array(array, allow_nd=True, input_name=name, dtype=np.float64)
+        array = check_numbers(array, name)
         if array.ndim != 3:
             raise ValueError(
                 f"{name} must hold trajectories of shape (n_trials, n_bins, "
@@ -40,6 +42,7 @@ def _spread(Z):
     return StandardScaler().fit(Z.reshape(-1, Z.shape[2])).scale_
 
 
+@own_settings()
 def value_distance(Z, Z_other):
     """Distance between the value distributions of each latent dim.
 
@@ -105,6 +108,7 @@ def _cross_correlations(Z, max_lag):
     return np.concatenate(found, axis=1).T
 
 
+@own_settings()
 def cross_correlation_distance(Z, Z_other, *, max_lag=1):
     """Distance between the distributions of cross-correlations over trials.
 
@@ -153,6 +157,7 @@ def cross_correlation_distance(Z, Z_other, *, max_lag=1):
     return float(np.mean([wasserstein_distance(a, b) for a, b in pairs]))
 
 
+@own_settings()
 def two_sample_auc(Z, Z_other, *, classifier=None, cv=5, random_state=None):
     """How well a classifier tells two sets of trajectories apart.
 
@@ -201,7 +206,7 @@ def two_sample_auc(Z, Z_other, *, classifier=None, cv=5, random_state=None):
             f"cv={cv} folds need as many trials in each set, got {smallest}."
         )
     if classifier is None:
-        classifier = make_pipeline(StandardScaler(), SVC())
+        classifier = make_pipeline(StandardScaler(), SVC(random_state=0))
     X = np.concatenate([Z, Z_other]).reshape(len(Z) + len(Z_other), -1)
     y = np.repeat([0, 1], [len(Z), len(Z_other)])
     folds = StratifiedKFold(cv, shuffle=True, random_state=random_state)
@@ -218,6 +223,7 @@ def two_sample_auc(Z, Z_other, *, classifier=None, cv=5, random_state=None):
     return float(np.mean(areas))
 
 
+@own_settings()
 def nearest_neighbour_ratio(Z_train, Z_held_out, Z_sampled):
     """Whether samples lie closer to the training trajectories than new ones do.
 

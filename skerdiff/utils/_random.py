@@ -3,15 +3,13 @@
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
-import threading
 import zlib
-from contextlib import contextmanager
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
+from torch.utils._python_dispatch import TorchDispatchMode
 
-_FORK_LOCK = threading.Lock()
 _MAX_SEED = 2**31 - 1
 
 
@@ -31,16 +29,31 @@ def make_generator(seed: int, device="cpu") -> torch.Generator:
     return torch.Generator(device=device).manual_seed(seed)
 
 
-@contextmanager
-def seeded_torch(seed: int):
-    """Seed torch's global CPU generator and put it back on leaving.
+class SeededTorch(TorchDispatchMode):
+    """Let what torch draws in this thread come from a generator of our own.
 
-    Modules draw their initial weights from the global generator and take no other.
-    Forking it is not thread-safe, hence the lock: keep the body short.
+    Modules draw their initial weights from torch's global generator and take no other.
+    Inside this context they draw from one of a seed: the numbers that the global one
+    would give after ``torch.manual_seed(seed)``, without touching it.
+
+    Parameters
+    ----------
+    seed : int
+        Seed.
     """
-    with _FORK_LOCK, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
+
+    def __init__(self, seed: int):
+        super().__init__()
+        self.generator = make_generator(seed)
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        random = torch.Tag.nondeterministic_seeded in func.tags
+        if random and kwargs.get("generator") is None:
+            if "generator" not in {a.name for a in func._schema.arguments}:
+                func = func.overloadpacket.generator  # torch.randn(2) draws by another
+            kwargs = {**kwargs, "generator": self.generator}
+        return func(*args, **kwargs)
 
 
 def numpy_generator(seed: int) -> np.random.RandomState:

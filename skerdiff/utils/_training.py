@@ -15,19 +15,26 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import TensorDataset
 from tqdm.auto import tqdm
 
-from ._random import derive_seed, make_generator, seeded_torch
+from ._random import SeededTorch, derive_seed, make_generator
+from ._settings import own_settings, prepare_optimizers
 from ._torch import limit_threads
 
 
+class _StopTraining(Exception):
+    """Training has come to its end before the last epoch."""
+
+
 class _Stop(EarlyStopping):
-    """Early stopping that can be told from a user's interrupt."""
+    """Early stopping that does not pose as a user's interrupt, as skorch's does."""
+
+    def __init__(self, after, threshold, load_best):
+        super().__init__(patience=np.inf, threshold=threshold, load_best=load_best)
+        self.after = after
 
     def on_epoch_end(self, net, **kwargs):
-        try:
-            super().on_epoch_end(net, **kwargs)
-        except KeyboardInterrupt:
-            net.stopped_early_ = True
-            raise
+        super().on_epoch_end(net, **kwargs)
+        if self.misses_ >= self.after:
+            raise _StopTraining
 
 
 class _Finite(Callback):
@@ -42,13 +49,17 @@ class _Finite(Callback):
             )
 
 
+class _Bar(tqdm):
+    monitor_interval = 0  # no thread that wakes bars up, it would stay
+
+
 @contextmanager
 def progress_bar(verbose, total, label, unit):
     """Give a function that takes how much is done and shows it; None if not verbose."""
     if not verbose:
         yield None
         return
-    with tqdm(total=total, desc=label, unit=unit, leave=False) as bar:
+    with _Bar(total=total, desc=label, unit=unit, leave=False) as bar:
         yield lambda done: bar.update(done - bar.n)
 
 
@@ -145,10 +156,9 @@ class TrainingNet(NeuralNet):
         self.valid_batch_size = valid_batch_size
 
     def initialize(self):
-        self.stopped_early_ = False
         self.generator_ = make_generator(derive_seed(self.seed, "train"), self.device)
         self.shuffler_ = make_generator(derive_seed(self.seed, "shuffle"))
-        with seeded_torch(derive_seed(self.seed, "weights")):
+        with SeededTorch(derive_seed(self.seed, "weights")):
             return super().initialize()
 
     def get_iterator(self, dataset, training=False):
@@ -178,14 +188,13 @@ class TrainingNet(NeuralNet):
         self.notify("on_train_begin", X=X, y=y)
         try:
             self.fit_loop(X, y, **fit_params)
-        except KeyboardInterrupt:
-            if not self.stopped_early_:
-                raise
-        finally:
-            self.notify("on_train_end", X=X, y=y)
+        except _StopTraining:
+            pass
+        self.notify("on_train_end", X=X, y=y)
         return self
 
 
+@own_settings()
 def train_module(
     module_class,
     module_params,
@@ -251,6 +260,7 @@ def train_module(
     history : list of dict
         Losses per epoch.
     """
+    prepare_optimizers()
     tensors = tuple(tensor.to(device) for tensor in tensors)
     callbacks = [_Finite(), GradientNormClipping(clip)]
     average = None
@@ -263,9 +273,7 @@ def train_module(
         callbacks.append(average)
     if valid_tensors is not None:
         if patience is not None:
-            callbacks.append(
-                _Stop(patience=patience, threshold=0.0, load_best=average is None)
-            )
+            callbacks.append(_Stop(patience, threshold=0.0, load_best=average is None))
     net = TrainingNet(
         module_class,
         **{f"module__{name}": value for name, value in module_params.items()},

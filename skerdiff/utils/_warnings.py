@@ -6,7 +6,7 @@
 import sys
 import warnings
 
-_INSIDE = ("skerdiff", "sklearn", "joblib")
+_INSIDE = ("skerdiff", "sklearn", "joblib", "contextlib")
 
 
 def warn_caller(message, category):

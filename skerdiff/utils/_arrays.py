@@ -1,0 +1,196 @@
+"""From what users bring to arrays of numbers, or to an error that says why not."""
+
+# Authors: The skerdiff developers
+# SPDX-License-Identifier: BSD-3-Clause
+
+import datetime
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.utils import check_array
+
+_NO_NUMBERS = (
+    str,
+    bytes,
+    datetime.date,  # and datetime
+    datetime.time,
+    datetime.timedelta,
+    np.datetime64,
+    np.timedelta64,
+)
+_KINDS = {
+    "M": "dates",
+    "m": "time differences",
+    "U": "text",
+    "S": "byte strings",
+    "V": "records",
+}
+_TRIALS = (
+    "For activity of several sessions, write skerdiff.Trials({'day0': X0, 'day1': X1})."
+)
+_LARGEST = 1e18  # its square is finite in single precision
+
+
+def as_array(X, name="X", numeric=True):
+    """Convert to an array of numbers.
+
+    Parameters
+    ----------
+    X : array-like
+        Array, nested lists, tensor, data frame or other container. Trials of one shape
+        in an object array (cells of MATLAB) are stacked. Masked entries become NaN.
+    name : str, default="X"
+        Name of the argument.
+    numeric : bool, default=True
+        Whether text and dates are refused.
+
+    Returns
+    -------
+    X : ndarray
+        The array, not copied if it was one.
+
+    Raises
+    ------
+    TypeError
+        If X is a mapping.
+    ValueError
+        If X is ragged or a list of sessions, or holds anything but numbers.
+    """
+    if isinstance(X, Mapping):
+        raise TypeError(
+            f"{name} is a {type(X).__name__}, but one array is needed. {_TRIALS}"
+        )
+    X = _plain(X)
+    if isinstance(X, list | tuple) and len(X) and getattr(X[0], "ndim", 0) == 3:
+        raise _several(name, len(X))
+    if isinstance(X, list | tuple) and any(_is_special(x) for x in X):
+        X = [_plain(x) for x in X]
+    try:
+        X = np.asarray(X)
+    except ValueError:  # NumPy's message does not say of what
+        raise _ragged(name) from None
+    if X.dtype == object and X.size:
+        X = _stacked(X, name)
+    if numeric:
+        _refuse_others(X, name)
+    return X
+
+
+def _is_special(X):
+    return isinstance(X, np.ma.MaskedArray) or hasattr(X, "detach")
+
+
+def _plain(X):
+    """Arrays without mask, and tensors as arrays."""
+    if isinstance(X, np.ma.MaskedArray):
+        if not np.ma.is_masked(X):
+            return X.data
+        return X.astype(np.result_type(X.dtype, np.float32)).filled(np.nan)
+    if hasattr(X, "detach"):  # a tensor of torch
+        X = X.detach().cpu()
+        is_half = X.dtype.is_floating_point and X.dtype.itemsize == 2
+        return (X.float() if is_half else X).numpy()
+    return X
+
+
+def _stacked(X, name):
+    """Trials of an object array as one array, if they are of one shape."""
+    trials = X.ravel()
+    shapes = {np.shape(trial) for trial in trials}
+    if shapes == {()}:
+        return X
+    if {len(shape) for shape in shapes} == {3}:
+        raise _several(name, len(trials))
+    is_list = X.ndim == 1 or (X.ndim == 2 and 1 in X.shape)  # cells are 1 x n or n x 1
+    if len(shapes) > 1 or not is_list:
+        raise _ragged(name)
+    return np.stack([_plain(trial) for trial in trials])
+
+
+def _several(name, n):
+    return ValueError(
+        f"{name} is a list of {n} three-dimensional arrays, but one is needed. "
+        f"{_TRIALS}"
+    )
+
+
+def _ragged(name):
+    return ValueError(
+        f"{name} is ragged: every trial must have the same number of bins and neurons. "
+        "Bring ragged trials to one length with skerdiff.preprocessing.warp_trials."
+    )
+
+
+def _refuse_others(X, name):
+    """Raise for dates, text and the like, which NumPy would turn into numbers."""
+    what = _KINDS.get(X.dtype.kind)
+    if X.dtype == object:
+        kinds = {type(x) for x in X.ravel() if isinstance(x, _NO_NUMBERS)}
+        what = ", ".join(sorted(kind.__name__ for kind in kinds))
+    if what:
+        raise ValueError(
+            f"{name} holds {what} (dtype {X.dtype}), but numbers are needed. Convert "
+            "what are numbers in disguise with astype(float)."
+        )
+
+
+def is_table(X):
+    """Whether X is two-dimensional and keeps what an array would lose."""
+    return hasattr(X, "columns") or issparse(X)
+
+
+def n_dims(X):
+    """Count the axes of what is an array, or will be one."""
+    return 2 if is_table(X) else as_array(X).ndim
+
+
+def feature_names(X):
+    """Names of the columns of a data frame, if all are text; else None."""
+    names = list(getattr(X, "columns", ()))
+    if not names or not all(isinstance(name, str) for name in names):
+        return None
+    return np.array(names, dtype=object)
+
+
+def check_table(X, name="X"):
+    """Raise if a column of a data frame holds anything but numbers."""
+    if issparse(X):
+        return  # scikit-learn says that it takes none
+    kinds = {getattr(dtype, "kind", "O") for dtype in X.dtypes}
+    if kinds & {"O", *_KINDS}:
+        _refuse_others(np.asarray(X), name)
+
+
+def check_numbers(X, name="X", **params):
+    """Convert to a finite array of double precision with any number of axes.
+
+    Parameters
+    ----------
+    X : array-like
+        See `as_array`.
+    name : str, default="X"
+        Name of the argument.
+    **params : dict
+        More for `sklearn.utils.check_array`.
+
+    Returns
+    -------
+    X : ndarray
+        The array.
+    """
+    params = {"allow_nd": True, "dtype": np.float64} | params
+    X = check_array(as_array(X, name), input_name=name, **params)
+    check_size(X, name)
+    return X
+
+
+def check_size(X, name="X"):
+    """Raise if values are too large to be squared in single precision."""
+    largest = max(float(X.max()), -float(X.min())) if X.size else 0.0
+    if largest > _LARGEST:
+        raise ValueError(
+            f"{name} holds values of up to {largest:.3g}, more than {_LARGEST:.0e}, "
+            "with which nothing can be computed. Check the units, or for values that "
+            "stand for missing ones."
+        )
