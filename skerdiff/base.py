@@ -15,7 +15,7 @@ from sklearn.utils.validation import validate_data
 
 from .exceptions import OneBinTrialsWarning
 from .trials import Trials
-from .utils._arrays import as_array, check_size, check_table, is_table
+from .utils._arrays import as_array, check_size, check_table, is_table, refuse_others
 from .utils._sklearn import output_container
 from .utils._warnings import warn_caller
 
@@ -210,7 +210,7 @@ class TrialEstimator(BaseEstimator):
         n_trials = len(X)
         n_bins = X.n_bins if isinstance(X, Trials) else X.shape[1]
         expected = (n_trials, n_bins)
-        y = as_array(y, "y")
+        y = as_array(y, "y", numeric=False)
         n = n_trials * n_bins if form.is_rows else n_trials
         if y.ndim == 0 or len(y) != n:
             raise ValueError(
@@ -229,6 +229,7 @@ class TrialEstimator(BaseEstimator):
                 "cannot be decoded bin by bin."
             )
         y = y[used]
+        refuse_others(y, "y")  # rows that are not used may hold anything
         rows = check_array(
             y.reshape(-1, y.shape[2]), dtype=_DTYPES, estimator=self, input_name="y"
         )

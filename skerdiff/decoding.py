@@ -111,7 +111,7 @@ class PerBinRegressor(MetaEstimatorMixin, RegressorMixin, TrialEstimator):
                 "PerBinRegressor requires y to be passed, but the target y is None."
             )
         used = X.is_source if isinstance(X, Trials) else np.ones(len(X), dtype=bool)
-        y = as_array(y, "y")
+        y = as_array(y, "y", numeric=False)
         self._single = y.ndim == (1 if form.is_rows else 2)
         flat = self._check_y(y, X, form, used)
         flat = flat.ravel() if self._single else flat.reshape(-1, flat.shape[2])

@@ -59,10 +59,10 @@ class Trials:
     TypeError
         If `sessions` is not a mapping, or if a name is no str.
     ValueError
-        If a session holds anything but numbers, is not three-dimensional, is empty or ragged, has another number of
-        bins than the first, if a name is empty or "previous", if `source` is empty,
-        names a session twice or one that is not among the names, or if `bin_size` is
-        not positive.
+        If a session holds anything but numbers, is not three-dimensional, is empty or
+        ragged, or has another number of bins than the first; if a name is empty or
+        "previous"; if `source` is empty, names a session twice or one that is not among
+        the names; or if `bin_size` is not positive.
 
     Examples
     --------

@@ -143,7 +143,7 @@ BAD = {
         "X contains NaN",
     ),
     "huge": (lambda X: set_one(X, 1e300), "X holds values of up to 1e.300.*units"),
-    "list of sessions": (lambda X: [X, X], "list of 2 three-dimen.*skerdiff.Trials"),
+    "list of sessions": (lambda X: [X, X], "X has 4 axes.*skerdiff.Trials"),
     "list of unequal sessions": (lambda X: [X, X[:, :, :4]], "list of 2.*Trials"),
     "array of sessions": (lambda X: objects([X, X[:4]]), "list of 2.*Trials"),
     "a mapping": (lambda X: {"day0": X}, "X is a dict.*skerdiff.Trials"),

@@ -1,5 +1,7 @@
 """The three forms of X: one session, several sessions, rows."""
 
+from contextlib import ExitStack
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from skerdiff import (
     ERDiffAligner,
     GeometryAligner,
     IdentityAligner,
+    OneBinTrialsWarning,
     PerBinRegressor,
     SequentialVAE,
     Trials,
@@ -213,11 +216,21 @@ def test_a_data_frame_of_rows_gives_names_and_the_same_numbers(estimator, X, y):
 @each(ESTIMATORS)
 def test_without_trial_length_each_row_is_a_trial(estimator, X, y):
     single, behaviour = X[:, :1], y[:, :1]
-    of_rows = use(clone(estimator).fit(single[:, 0], behaviour[:, 0]), single[:, 0])
+    message = f"{len(X)} rows counts as a trial of one bin.*set trial_length"
+    with ExitStack() as stack:
+        if not estimator._row_by_row:
+            stack.enter_context(pytest.warns(OneBinTrialsWarning, match=message))
+        fitted = clone(estimator).fit(single[:, 0], behaviour[:, 0])
+    of_rows = use(fitted, single[:, 0])  # it is said once
     of_array = use(clone(estimator).fit(single, behaviour), single)
     np.testing.assert_allclose(
         of_rows.reshape(of_array.shape), of_array, atol=1e-10, rtol=0
     )
+
+
+@each(ESTIMATORS)
+def test_one_bin_trials_that_were_asked_for_are_no_news(estimator, X, y):
+    clone(estimator).set_params(trial_length=1).fit(X[:, 0], y[:, 0])
 
 
 @each(ALIGNERS)

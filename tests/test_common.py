@@ -18,8 +18,6 @@ from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.validation import check_is_fitted
 
 from skerdiff import (
-    DiffusionPrior,
-    SequentialVAE,
     alignment,
     decoding,
     diffusion,
@@ -27,7 +25,6 @@ from skerdiff import (
     preprocessing,
 )
 from skerdiff.utils import all_estimators
-
 from tests.estimators import (
     ALIGNERS,
     ESTIMATORS,

@@ -82,7 +82,9 @@ def test_a_gaussian_narrower_than_a_bin_does_nothing(X, smoothing):
 def test_a_very_wide_gaussian_averages(X):
     mean = np.broadcast_to(X.mean(1, keepdims=True), X.shape)
     assert_allclose(smooth(X, 1e6), mean)
-    assert_allclose(smooth(X, 10.1 * X.shape[1]), smooth(X, 9.9 * X.shape[1]), atol=1e-5)
+    assert_allclose(
+        smooth(X, 10.1 * X.shape[1]), smooth(X, 9.9 * X.shape[1]), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("smoothing", [-1.0, np.nan, np.inf, "wide", None])
@@ -91,7 +93,7 @@ def test_smooth_refuses_what_is_no_width(X, smoothing):
         smooth(X, smoothing)
 
 
-@pytest.mark.parametrize("axes", [1, 2, 4])
+@pytest.mark.parametrize("axes", [2, 4])
 def test_smooth_takes_trials_only(X, axes):
     with pytest.raises(ValueError, match="X must be of shape"):
         smooth(np.ones((3,) * axes), 1.0)

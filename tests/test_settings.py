@@ -18,7 +18,6 @@ from threadpoolctl import threadpool_info
 from skerdiff import metrics
 from skerdiff.utils._random import SeededTorch
 from skerdiff.utils._settings import own_settings
-
 from tests.estimators import ESTIMATORS, PRIOR, VAE, each, small_data, use
 
 pytestmark = [
@@ -100,15 +99,6 @@ def assert_same_results(found, expected):
         assert_array_equal(a, b)
 
 
-@pytest.mark.usefixtures("any_step_is_accepted")
-@each(ESTIMATORS)
-def test_results_are_the_same_to_the_bit_under_any_setting(estimator):
-    expected = run(estimator)
-    with all_at_once():
-        found = run(estimator)
-    assert_same_results(found, expected)
-
-
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("estimator", [VAE, PRIOR], ids=["latent model", "prior"])
 def test_each_setting_by_itself(estimator, setting):
@@ -116,24 +106,6 @@ def test_each_setting_by_itself(estimator, setting):
     with SETTINGS[setting]():
         found = run(estimator)
     assert_same_results(found, expected)
-
-
-PAIRS = [
-    metrics.value_distance,
-    metrics.cross_correlation_distance,
-    metrics.two_sample_auc,
-    metrics.relative_residual,
-    metrics.sliced_wasserstein_distance,
-]
-
-
-@pytest.mark.parametrize("metric", PAIRS, ids=lambda f: f.__name__)
-def test_metrics_are_the_same_under_any_setting(metric):
-    Z, other = np.random.RandomState(0).randn(2, 20, 5, 2)
-    seeded = {"random_state": 0} if "random_state" in str(metric.__doc__) else {}
-    expected = metric(Z, other, **seeded)
-    with all_at_once():
-        assert metric(Z, other, **seeded) == expected
 
 
 def state_of_the_process():
@@ -154,14 +126,19 @@ def state_of_the_process():
     }
 
 
+@pytest.mark.usefixtures("any_step_is_accepted")
 @each(ESTIMATORS)
-def test_nothing_of_the_process_is_changed(estimator):
+def test_any_setting_gives_the_same_to_the_bit_and_stays(estimator):
     if "verbose" in estimator.get_params():
         estimator = clone(estimator).set_params(verbose=True)
     before = state_of_the_process()
-    run(estimator)
-    metrics.two_sample_auc(*np.random.RandomState(0).randn(2, 20, 5, 2), random_state=0)
+    expected = run(estimator)
     assert state_of_the_process() == before
+    with all_at_once():
+        before = state_of_the_process()
+        found = run(estimator)
+        assert state_of_the_process() == before
+    assert_same_results(found, expected)
 
 
 def test_the_first_fit_of_a_process_sets_no_variable():
@@ -175,6 +152,27 @@ def test_the_first_fit_of_a_process_sets_no_variable():
     )
     environment = {k: v for k, v in os.environ.items() if "INDUCTOR" not in k}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        metrics.value_distance,
+        metrics.cross_correlation_distance,
+        metrics.two_sample_auc,
+        metrics.relative_residual,
+        metrics.sliced_wasserstein_distance,
+    ],
+    ids=lambda f: f.__name__,
+)
+def test_metrics_heed_and_change_no_setting(metric):
+    Z, other = np.random.RandomState(0).randn(2, 20, 5, 2)
+    seeded = {"random_state": 0} if "random_state" in str(metric.__doc__) else {}
+    before = state_of_the_process()
+    expected = metric(Z, other, **seeded)
+    assert state_of_the_process() == before
+    with all_at_once():
+        assert metric(Z, other, **seeded) == expected
 
 
 # -- the parts -------------------------------------------------------------------------

@@ -39,7 +39,7 @@ from ..utils._sklearn import COUNT, HasMethods, StrOptions
 from ..utils._torch import resolve_device
 from ..utils._training import progress_bar
 from ..utils._warnings import warn_caller
-from ._cache import fit_model, run_once
+from ._cache import fit_model, locate, run_once
 from ._parameters import aligner, check_declared, parameter
 from ._start import by_column, random_readin, readin_by_geometry, source_readin
 
@@ -111,7 +111,9 @@ class BaseAligner(
         latent dims searches the geometry once; an interrupted fit goes on after the
         last model that was finished. Results of other versions of the code (what they
         depend on in this package, the libraries it computes with, and the classes of
-        your own models) are not used. It needs an integer `random_state` to be of use.
+        your own models) are not used, nor are damaged ones. It needs an integer
+        `random_state` to be of use. Reading a cache runs what is stored in it: a new
+        folder is made so that nobody else can write there; name none that others can.
         """,
     )
     trial_length: object = parameter(
@@ -244,6 +246,8 @@ class BaseAligner(
             y = None if y is None else y[first[used]]
             conditions = None if conditions is None else conditions[first]
         seed = draw_seed(self.random_state)
+        # a relative path means the working directory of now, in adapt too
+        self._memory = self.memory, locate(self.memory)
         model = self._configure(
             SequentialVAE() if self.latent_model is None else clone(self.latent_model),
             {"n_components": self.n_components},
@@ -316,7 +320,10 @@ class BaseAligner(
         )
 
     def _once(self, func, unkeyed=None, **arguments):
-        return run_once(self.memory, func, arguments, unkeyed or {})
+        given, located = self._memory
+        # set anew since fit, it is another
+        memory = located if self.memory == given else self.memory
+        return run_once(memory, func, arguments, unkeyed or {})
 
     def _fit_source(self, features):
         """Learn more about the source, if need be.

@@ -3,25 +3,38 @@
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
+import hashlib
+import os
+import pickle
 from pathlib import Path
 
 import joblib
 from filelock import FileLock
+from sklearn import config_context
 from sklearn.utils.validation import check_memory
 
 from ..utils._code import classes_of, code_digest, library_versions
+from ..utils._warnings import warn_caller
 
 
 def fit_model(model, X, y=None, verbose=False, **params):
-    """Fit a model and return it."""
+    """Fit a model and return it; it is not asked for data frames."""
     if verbose and "verbose" in model.get_params(deep=False):
         model.set_params(verbose=verbose)
-    return model.fit(X, y, **params)
+    with config_context(transform_output="default"):
+        return model.fit(X, y, **params)
 
 
 def run(func, arguments, code, unkeyed):
-    """Call a function; what a cache wraps. The code's digest is there for the key."""
-    return func(**arguments, **unkeyed)
+    """Call a function; what a cache wraps. The code's digest is there for the key.
+
+    Returns
+    -------
+    packed : tuple of bytes
+        The pickled result, and its digest, by which a damaged one is noticed.
+    """
+    content = pickle.dumps(func(**arguments, **unkeyed), protocol=5)
+    return content, hashlib.sha256(content).digest()
 
 
 def code_of(func, arguments):
@@ -51,7 +64,8 @@ def run_once(memory, func, arguments, unkeyed):
 
     Several workers that share a cache wait for the one that was first, rather than do
     the same work. A worker that dies lets go of its lock, and leaves nothing half
-    written: joblib writes to another name first.
+    written: joblib writes to another name first. Where nothing can be written, what is
+    there is used, and what is not is computed.
 
     Parameters
     ----------
@@ -68,15 +82,86 @@ def run_once(memory, func, arguments, unkeyed):
     -------
     result : object
         What the function returns.
+
+    Raises
+    ------
+    ValueError
+        If `memory` names a file.
     """
-    memory = check_memory(memory)
-    location = getattr(memory, "location", None)
-    if location is None:
+    try:
+        memory = _open(memory)
+        location = getattr(memory, "location", None)
+        if location is None:
+            return func(**arguments, **unkeyed)
+        cached = memory.cache(run, ignore=["unkeyed"])
+    except OSError as error:
+        _warn_uncached(memory, error)
         return func(**arguments, **unkeyed)
-    cached = memory.cache(run, ignore=["unkeyed"])
     code = code_of(func, arguments)
-    locks = Path(location) / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
+    call = func, arguments, code, unkeyed
+    if cached.check_call_in_cache(*call):  # a cache that is complete may be read-only
+        return _load(cached, call)
     key = joblib.hash((func.__module__, func.__qualname__, arguments, code))
-    with FileLock(locks / f"{key}.lock"):
-        return cached(func, arguments, code, unkeyed)
+    try:
+        locks = Path(location) / "locks"
+        locks.mkdir(exist_ok=True)
+        locked = FileLock(locks / f"{key}.lock").acquire()
+    except OSError as error:
+        _warn_uncached(location, error)
+        return func(**arguments, **unkeyed)
+    with locked:
+        return _load(cached, call)
+
+
+def _load(cached, call):
+    """Result of a call, computed if it is not there or damaged."""
+    for _ in range(2):
+        match cached(*call):
+            case (bytes(content), digest) if hashlib.sha256(content).digest() == digest:
+                return pickle.loads(content)
+        warn_caller(
+            f"A result in the cache {cached.store_backend.location} is damaged (its "
+            "checksum is wrong); it is computed anew.",
+            UserWarning,
+        )
+        cached.call_and_shelve(*call).clear()
+    func, arguments, _, unkeyed = call
+    return func(**arguments, **unkeyed)
+
+
+def locate(memory):
+    """Make the path of a cache absolute, so that it stays where it is.
+
+    Parameters
+    ----------
+    memory : str, joblib.Memory or None
+        The cache.
+
+    Returns
+    -------
+    memory : str, joblib.Memory or None
+        The same.
+    """
+    return os.path.abspath(memory) if isinstance(memory, str) else memory
+
+
+def _open(memory):
+    if isinstance(memory, str):
+        path = Path(memory)
+        if path.exists() and not path.is_dir():
+            raise ValueError(
+                f"memory={memory!r} is a file. Name a folder for the cache, which may "
+                "be a new one."
+            )
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir(mode=0o700, exist_ok=True)  # whoever can write in it, runs code
+    return check_memory(memory)
+
+
+def _warn_uncached(memory, error):
+    warn_caller(
+        f"Results are not cached: in memory={str(memory)!r} nothing can be written "
+        f"({error}).",
+        UserWarning,
+    )

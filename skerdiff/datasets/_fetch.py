@@ -7,6 +7,8 @@ import hashlib
 import io
 import os
 import pickle
+import pickletools
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,20 +147,78 @@ def _checked(path, file):
     return content
 
 
-# What NumPy writes into a pickle of arrays, under the module names of NumPy 1 and 2.
-_reconstruct = np.empty(0).__reduce__()[0]
-_scalar = np.float64(0).__reduce__()[0]
-_ADMITTED = {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype}
+# Pickles of arrays are read without NumPy's own constructors, which believe what a file
+# says: an array of objects is made of whatever addresses stand in it.
+class _DType:
+    """A dtype of plain numbers or text, as a pickle describes it."""
+
+    def __init__(self, name, *flags):
+        if not isinstance(name, str) or not _PLAIN.fullmatch(name):
+            raise _refused(f"a dtype {name!r:.100}")
+        self.dtype = np.dtype(name)
+
+    def __setstate__(self, state):
+        # version, byte order, and for structured dtypes more
+        _, order, *more = state
+        if order not in ("<", ">", "=", "|") or any(
+            part is not None for part in more[:3]
+        ):
+            raise _refused("a structured dtype")
+        self.dtype = self.dtype.newbyteorder(order)
+
+
+class _Array:
+    """An array that a pickle describes, to be filled by its state."""
+
+    array = None
+
+    def __init__(self, cls, shape, typecode):
+        if cls is not _NDARRAY:
+            raise _refused("an array of another class")
+
+    def __setstate__(self, state):
+        _, shape, dtype, is_fortran, content = state
+        order = "F" if is_fortran else "C"
+        self.array = _values(dtype, content).reshape(shape, order=order).copy(order)
+
+
+class _Scalar:
+    """A number of NumPy."""
+
+    def __new__(cls, dtype, content):
+        return _values(dtype, content)[0]
+
+    def __setstate__(self, state):
+        raise _refused("a number with a state")
+
+
+def _values(dtype, content):
+    if not isinstance(dtype, _DType) or not isinstance(content, bytes):
+        raise _refused("an array without plain content")
+    return np.frombuffer(content, dtype.dtype) if content else np.empty(0, dtype.dtype)
+
+
+def _refused(what):
+    return pickle.UnpicklingError(
+        f"refused to load {what}: a recording holds NumPy arrays of numbers and "
+        "nothing else. Do not open this file with pickle.load."
+    )
+
+
+_PLAIN = re.compile(r"[<>=|]?[?bBhHiIlLqQefdgFDG]|[<>=|]?([biufc]\d{1,2}|[SU]\d{1,6})")
+_NDARRAY = object()  # cannot be called
+_ADMITTED = {("numpy", "ndarray"): _NDARRAY, ("numpy", "dtype"): _DType}
+# under the module names of NumPy 1 and 2
 for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-    _ADMITTED[_module, "_reconstruct"] = _reconstruct
-    _ADMITTED[_module, "scalar"] = _scalar
+    _ADMITTED[_module, "_reconstruct"] = _Array
+    _ADMITTED[_module, "scalar"] = _Scalar
 
 
 class ArrayUnpickler(pickle.Unpickler):
     """Unpickler of containers of NumPy arrays that refuses everything else."""
 
     def find_class(self, module, name):
-        """Return one of NumPy's constructors.
+        """Return what stands for one of NumPy's constructors.
 
         Parameters
         ----------
@@ -169,7 +229,7 @@ class ArrayUnpickler(pickle.Unpickler):
 
         Returns
         -------
-        constructor : callable
+        constructor : object
             The constructor.
 
         Raises
@@ -180,14 +240,11 @@ class ArrayUnpickler(pickle.Unpickler):
         try:
             return _ADMITTED[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(
-                f"refused to load {module}.{name}: a recording holds NumPy arrays and "
-                "nothing else. Do not open this file with pickle.load."
-            ) from None
+            raise _refused(f"{module}.{name}") from None
 
 
 def load_arrays(content):
-    """Unpickle plain Python containers of NumPy arrays.
+    """Unpickle plain Python containers of NumPy arrays of numbers or text.
 
     Parameters
     ----------
@@ -202,6 +259,39 @@ def load_arrays(content):
     Raises
     ------
     pickle.UnpicklingError
-        If the pickle asks for anything but NumPy's array reconstruction.
+        If the pickle asks for anything but NumPy's array reconstruction, or is damaged.
     """
-    return ArrayUnpickler(io.BytesIO(content)).load()
+    try:
+        for opcode, argument, _ in pickletools.genops(content):
+            # Python makes room for as many entries as the largest number asks for
+            if "PUT" in opcode.name and int(argument) > len(content):
+                raise _refused("a number of memo entries beyond its size")
+        return _filled(ArrayUnpickler(io.BytesIO(content)).load(), {})
+    except pickle.UnpicklingError:
+        raise
+    except Exception as error:  # a damaged pickle may raise anything
+        raise pickle.UnpicklingError(f"the pickle is damaged: {error}") from error
+
+
+def _filled(data, seen):
+    """Containers with arrays in place of what stands for them."""
+    if isinstance(data, _Array):
+        if data.array is None:
+            raise _refused("an array without content")
+        return data.array
+    if isinstance(data, _DType):
+        return data.dtype
+    if data is _NDARRAY or isinstance(data, type) or callable(data):
+        raise _refused("a constructor")
+    if not isinstance(data, dict | list | tuple | set | frozenset):
+        return data
+    if id(data) not in seen:
+        if isinstance(data, dict):
+            seen[id(data)] = found = {}
+            found.update({k: _filled(value, seen) for k, value in data.items()})
+        elif isinstance(data, list):
+            seen[id(data)] = found = []
+            found.extend(_filled(value, seen) for value in data)
+        else:
+            seen[id(data)] = type(data)(_filled(value, seen) for value in data)
+    return seen[id(data)]

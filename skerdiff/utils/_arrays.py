@@ -62,18 +62,16 @@ def as_array(X, name="X", numeric=True):
             f"{name} is a {type(X).__name__}, but one array is needed. {_TRIALS}"
         )
     X = _plain(X)
-    if isinstance(X, list | tuple) and len(X) and getattr(X[0], "ndim", 0) == 3:
-        raise _several(name, len(X))
     if isinstance(X, list | tuple) and any(_is_special(x) for x in X):
         X = [_plain(x) for x in X]
     try:
         X = np.asarray(X)
     except ValueError:  # NumPy's message does not say of what
-        raise _ragged(name) from None
+        raise _ragged(name, X) from None
     if X.dtype == object and X.size:
         X = _stacked(X, name)
     if numeric:
-        _refuse_others(X, name)
+        refuse_others(X, name)
     return X
 
 
@@ -100,29 +98,25 @@ def _stacked(X, name):
     shapes = {np.shape(trial) for trial in trials}
     if shapes == {()}:
         return X
-    if {len(shape) for shape in shapes} == {3}:
-        raise _several(name, len(trials))
     is_list = X.ndim == 1 or (X.ndim == 2 and 1 in X.shape)  # cells are 1 x n or n x 1
     if len(shapes) > 1 or not is_list:
-        raise _ragged(name)
+        raise _ragged(name, trials)
     return np.stack([_plain(trial) for trial in trials])
 
 
-def _several(name, n):
-    return ValueError(
-        f"{name} is a list of {n} three-dimensional arrays, but one is needed. "
-        f"{_TRIALS}"
-    )
-
-
-def _ragged(name):
+def _ragged(name, trials):
+    if len(trials) and getattr(trials[0], "ndim", 0) == 3:
+        return ValueError(
+            f"{name} is a list of {len(trials)} three-dimensional arrays, but one is "
+            f"needed. {_TRIALS}"
+        )
     return ValueError(
         f"{name} is ragged: every trial must have the same number of bins and neurons. "
         "Bring ragged trials to one length with skerdiff.preprocessing.warp_trials."
     )
 
 
-def _refuse_others(X, name):
+def refuse_others(X, name):
     """Raise for dates, text and the like, which NumPy would turn into numbers."""
     what = _KINDS.get(X.dtype.kind)
     if X.dtype == object:
@@ -159,7 +153,7 @@ def check_table(X, name="X"):
         return  # scikit-learn says that it takes none
     kinds = {getattr(dtype, "kind", "O") for dtype in X.dtypes}
     if kinds & {"O", *_KINDS}:
-        _refuse_others(np.asarray(X), name)
+        refuse_others(np.asarray(X), name)
 
 
 def check_numbers(X, name="X", **params):

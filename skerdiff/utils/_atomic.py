@@ -11,11 +11,6 @@ from functools import wraps
 class ProcessLock:
     """Holder of a lock of the threads of one process; a fork's child has it open.
 
-    Parameters
-    ----------
-    after_fork : callable, default=None
-        Called in the child.
-
     Attributes
     ----------
     lock : Lock
@@ -23,15 +18,13 @@ class ProcessLock:
         be interrupted behind its acquisition.)
     """
 
-    def __init__(self, after_fork=None):
-        self.lock, self._after_fork = threading.Lock(), after_fork
+    def __init__(self):
+        self._open()
         if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
             os.register_at_fork(after_in_child=self._open)
 
     def _open(self):
-        self.lock = threading.Lock()  # a thread that is not here may have held it
-        if self._after_fork is not None:
-            self._after_fork()
+        self.lock = threading.Lock()  # a thread that is not here may hold the last one
 
 
 def draft_of(estimator):

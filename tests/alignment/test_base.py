@@ -132,7 +132,7 @@ def test_a_session_that_was_not_met_is_aligned_on_the_fly(days):
 
 def test_messages_say_what_was_given_and_expected(days):
     aligner = GeometryAligner(LINEAR, **SETTINGS).fit(days["day0"])
-    with pytest.raises(TypeError, match=r"session must be a name \(str\), got 3"):
+    with pytest.raises(TypeError, match=r"the session's name \(str\), got int"):
         aligner.adapt(days["day1"], session=3)
     with pytest.raises(ValueError, match="'d' has 9 bins per trial, the source has 12"):
         aligner.adapt(days["day1"][:, :9], session="d")

@@ -199,3 +199,88 @@ def test_a_search_over_latent_dims_searches_the_geometry_once(
     assert len(set(search.cv_results_["mean_test_score"])) == 3
     # three models, and one search for each of the two folds
     assert sorted(computed) == ["find_candidates"] * 2 + ["fit_model"] * 3
+
+
+@pytest.mark.parametrize("place", np.linspace(0, 1, 12).round(2))
+def test_a_flipped_bit_is_noticed(tmp_path, folder, place):
+    memory = str(tmp_path / "m")
+    arguments = {"x": np.arange(1000.0), "folder": folder}
+    run_once(memory, double, arguments)
+    (entry,) = Path(memory).rglob("output.pkl")
+    content = bytearray(entry.read_bytes())
+    content[round(place * (len(content) - 1))] ^= 4
+    entry.write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # ours, or joblib's if it cannot even unpickle
+        assert_array_equal(run_once(memory, double, arguments), 2 * arguments["x"])
+    calls = n_calls(folder)
+    assert_array_equal(run_once(memory, double, arguments), 2 * arguments["x"])
+    assert n_calls(folder) == calls, "the entry was mended"
+
+
+def test_damage_of_the_content_is_announced(tmp_path, folder):
+    memory = str(tmp_path / "m")
+    arguments = {"x": np.zeros(1000), "folder": folder}
+    run_once(memory, double, arguments)
+    (entry,) = Path(memory).rglob("output.pkl")
+    content = bytearray(entry.read_bytes())
+    content[len(content) // 2] ^= 1
+    entry.write_bytes(content)
+    with pytest.warns(UserWarning, match="in the cache .* is damaged .*computed anew"):
+        assert_array_equal(run_once(memory, double, arguments), np.zeros(1000))
+
+
+def test_a_complete_cache_is_read_without_a_lock(tmp_path, folder, monkeypatch):
+    memory, arguments = str(tmp_path / "m"), {"x": 1, "folder": folder}
+    run_once(memory, double, arguments)
+    monkeypatch.setattr(_cache, "FileLock", None)
+    assert run_once(memory, double, arguments) == 2
+    assert n_calls(folder) == 1
+
+
+def test_where_nothing_can_be_written_it_is_computed(tmp_path, folder, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError("No space left on device")
+
+    arguments = {"x": 1, "folder": folder}
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", full)
+        with pytest.warns(UserWarning, match="not cached: in memory=.*No space left"):
+            assert run_once(str(tmp_path / "a"), double, arguments) == 2
+    monkeypatch.setattr(_cache.FileLock, "acquire", full)
+    with pytest.warns(UserWarning, match="not cached: in memory=.*No space left"):
+        assert run_once(str(tmp_path / "m"), double, arguments) == 2
+    assert n_calls(folder) == 2
+
+
+def test_a_file_is_no_cache(tmp_path, folder):
+    (tmp_path / "m").write_text("a file")
+    with pytest.raises(ValueError, match="memory=.* is a file. Name a folder"):
+        run_once(str(tmp_path / "m"), double, {"x": 1, "folder": folder})
+    assert (tmp_path / "m").read_text() == "a file"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+def test_nobody_else_can_write_to_a_new_cache(tmp_path, folder):
+    run_once(str(tmp_path / "new" / "m"), double, {"x": 1, "folder": folder})
+    assert (tmp_path / "new" / "m").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "own").mkdir(mode=0o755)
+    run_once(str(tmp_path / "own"), double, {"x": 1, "folder": folder})
+    assert (tmp_path / "own").stat().st_mode & 0o777 == 0o755, "the user's own"
+
+
+def test_a_relative_path_stays_where_it_was_in_fit(tmp_path, monkeypatch):
+    X = np.random.default_rng(0).poisson(3.0, (12, 4, 5)).astype(float)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    model = SequentialVAE(max_iter=1, n_hidden=2)
+    aligner = GeometryAligner(model, n_starts=1, memory="cache", random_state=0).fit(X)
+    assert aligner.memory == "cache"
+    monkeypatch.chdir(tmp_path / "b")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        aligner.adapt(X[:, :, ::-1])
+        assert not list((tmp_path / "b").iterdir())
+        aligner.set_params(memory="other").adapt(X[:, ::-1])
+    assert (tmp_path / "b" / "other").is_dir()

@@ -158,8 +158,8 @@ def test_likelihood_can_be_chosen(X):
     )
     with pytest.raises(ValueError, match="negative"):
         tiny(likelihood="poisson").fit(X[:20] - 1)
-    with pytest.raises(ValueError, match="negative"):
-        tiny().fit(X[:20]).transform(X[:20] - 1)
+    with_offset = tiny(smoothing=0).fit(X[:20]).features(X[:20] - 1)
+    np.testing.assert_allclose(np.sign(with_offset) * with_offset**2, X[:20] - 1)
 
 
 def test_gaussian_score_beats_a_constant(X):
