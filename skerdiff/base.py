@@ -13,11 +13,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
+from . import __version__
 from .exceptions import OneBinTrialsWarning
 from .trials import Trials
 from .utils._arrays import as_array, check_size, check_table, is_table, refuse_others
 from .utils._sklearn import output_container
-from .utils._warnings import warn_caller
+from .utils._warnings import warn_caller, warn_of_version
 
 __all__ = ["TrialEstimator"]
 
@@ -45,6 +46,14 @@ class TrialEstimator(BaseEstimator):
     """Base of the estimators that take activity in trials."""
 
     _row_by_row = False  # whether it is all the same which rows make a trial
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "_skerdiff_version": __version__}
+
+    def __setstate__(self, state):
+        state = dict(state)
+        warn_of_version(state.pop("_skerdiff_version", None), type(self).__name__)
+        super().__setstate__(state)
 
     def _check_X(self, X, *, reset, any_width=False, min_trials=1, targets_later=False):
         """Validate X and bring it to 3-D or `Trials`.

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from .base import TrialEstimator
 from .metrics import behaviour_r2_score
 from .trials import Trials
-from .utils._arrays import as_array, check_numbers, n_dims
+from .utils._arrays import as_array, check_numbers, fingerprint, n_dims
 from .utils._atomic import all_or_nothing
 from .utils._settings import own_settings
 from .utils._sklearn import HasMethods, Interval
@@ -117,6 +117,7 @@ class PerBinRegressor(MetaEstimatorMixin, RegressorMixin, TrialEstimator):
         flat = flat.ravel() if self._single else flat.reshape(-1, flat.shape[2])
         if isinstance(X, Trials):
             X = X[used].to_array()
+        self._data_fingerprint = fingerprint(X, flat)
         weights = self._row_weights(sample_weight, form, used, X.shape[1])
         regressor = clone(self._regressor())
         self.estimator_ = regressor.fit(X.reshape(-1, X.shape[2]), flat, **weights)

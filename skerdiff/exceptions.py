@@ -7,8 +7,10 @@ __all__ = [
     "AmbiguousAlignmentWarning",
     "BenchmarkError",
     "ConfigurationError",
+    "LoadError",
     "NewSessionWarning",
     "OneBinTrialsWarning",
+    "VersionWarning",
 ]
 
 
@@ -26,6 +28,14 @@ class AmbiguousAlignmentWarning(UserWarning):
     Either a different alignment fits nearly as well, or better than the given start
     that was followed. Or the source trials that target trials resemble hardly differ.
     """
+
+
+class VersionWarning(UserWarning):
+    """A pickle or file was written by another version than the one that reads it."""
+
+
+class LoadError(ValueError):
+    """A file cannot be loaded: damaged, of a newer version, or not trusted."""
 
 
 class ConfigurationError(ValueError):

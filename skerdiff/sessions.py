@@ -9,11 +9,13 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 import torch
 
+from . import __version__
 from .geometry import RigidMap
 from .metrics import bits_per_spike
 from .utils._arrays import check_numbers
 from .utils._settings import own_settings
 from .utils._torch import as_tensor, limit_threads
+from .utils._warnings import warn_of_version
 
 __all__ = ["AffineMap", "NetworkMap", "SessionReader", "SessionReport"]
 
@@ -175,7 +177,12 @@ class SessionReader:
     def __post_init__(self):
         object.__setattr__(self, "readin", tuple(map(_read_only, self.readin)))
 
+    def __getstate__(self):
+        return {**vars(self), "_skerdiff_version": __version__}
+
     def __setstate__(self, state):
+        state = dict(state)
+        warn_of_version(state.pop("_skerdiff_version", None), type(self).__name__)
         vars(self).update(state)
         self.__post_init__()  # pickles do not keep that arrays are read-only
 

@@ -30,7 +30,7 @@ from ..latent._base import check_fitted
 from ..metrics import agreement_scorer
 from ..sessions import SessionReader, SessionReport, activity_report
 from ..trials import Trials
-from ..utils._arrays import as_array, feature_names, is_table, n_dims
+from ..utils._arrays import as_array, feature_names, fingerprint, is_table, n_dims
 from ..utils._atomic import ProcessLock, accept, all_or_nothing, draft_of
 from ..utils._names import PREVIOUS, check_name
 from ..utils._random import derive_seed, draw_seed
@@ -239,6 +239,7 @@ class BaseAligner(
             y = self._check_y(y, X, form, used)
         conditions = check_conditions(conditions, X, form)
         bin_size = self._check_bin_size(bin_size, X)
+        self._data_fingerprint = fingerprint(X, y, conditions)
         source, sources = X, {"source": X}
         if isinstance(X, Trials):
             sources = {name: X[name] for name in X.sources if name in X.names}

@@ -19,7 +19,7 @@ from ..datasets._motor_cortex import BEHAVIOURS
 from ..exceptions import ConfigurationError
 from . import PAIRS
 from ._decoding import CATALOGUE
-from ._methods import make_aligner
+from ._methods import check_description, make_aligner
 from ._sessions import SETTING, SIMULATION, read_pair
 from ._tables import slug
 
@@ -171,7 +171,7 @@ def _own(tables, info):
         folder = {"folder": str(info.context["folder"].resolve())}
         own[name] = folder | table if isinstance(table, dict) else table
         try:
-            make_aligner(own[name])
+            check_description(own[name])
         except ConfigurationError as error:
             faults.append(f"method {name!r}: {error}")
     _refuse(*faults)
@@ -255,6 +255,23 @@ class Configuration:
     path: Path
     catalogue: object
 
+    def make_methods(self):
+        """Make the user's own methods, whose code runs here for the first time.
+
+        Raises
+        ------
+        ConfigurationError
+            If one cannot be made; all that is wrong is listed.
+        """
+        faults = []
+        for name, description in self.methods.items():
+            try:
+                make_aligner(description)
+            except ConfigurationError as error:
+                faults.append(f"\n- method {name!r}: {error}")
+        if faults:
+            raise ConfigurationError(f"{self.path} cannot be run:{''.join(faults)}")
+
     def cells(self):
         """List what is to be run, one dict per result, in the order it is run in.
 
@@ -302,6 +319,11 @@ def read_configuration(source, catalogue=CATALOGUE):
         raise FileNotFoundError(
             f"There is no configuration {os.fspath(source)!r}: no file of that name, "
             f"and the ready ones are {list(ready)}."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(
+            f"{path} is no configuration, for it is no text. A configuration is a TOML "
+            "file; your sessions are named in it, as data = ['sessions.npz']."
         ) from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path} is no TOML: {error}") from error

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import sys
 from contextlib import contextmanager
+from importlib.machinery import PathFinder
 
 from .. import alignment
 from ..alignment import ERDiffAligner, GeometryAligner, IdentityAligner
@@ -41,13 +42,32 @@ GROUPS = {
 }
 
 
-def make_aligner(description):
-    """Build an aligner from a table of its class and parameters.
+def check_description(description):
+    """Check a table of an aligner's class and parameters; no code of a user is run.
 
-    ``aligner`` is the name of a class of `skerdiff.alignment` or of one of your own as
-    ``"module:Class"``; modules are looked for in ``folder`` too. What cannot be made is
-    a `ConfigurationError`.
+    Of a class of one's own only that there is such a module; the rest is checked as the
+    run begins, see `make_aligner`. What is wrong is a `ConfigurationError`.
     """
+    name, folder, _ = _parts(description)
+    if ":" not in name:
+        make_aligner(description)
+        return
+    module, _, cls = name.rpartition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), cls)):
+        raise ConfigurationError(
+            f"aligner {name!r} cannot be a class: it must read 'module:Class'."
+        )
+    first = module.split(".")[0]
+    path = [*([] if folder is None else [folder]), *sys.path]
+    if PathFinder.find_spec(first, path) is None:  # found, but not imported
+        where = "" if folder is None else f" in {folder}"
+        raise ConfigurationError(
+            f"aligner {name!r}: there is no module {first!r}{where}, and none of that "
+            "name is installed."
+        )
+
+
+def _parts(description):
     params = dict(description) if isinstance(description, dict) else {}
     folder, name = params.pop("folder", None), params.pop("aligner", None)
     if not isinstance(name, str):
@@ -55,6 +75,17 @@ def make_aligner(description):
             "a method must be a table with the key aligner, the name of a class, got "
             f"{description!r}."
         )
+    return name, folder, params
+
+
+def make_aligner(description):
+    """Build an aligner from a table of its class and parameters.
+
+    ``aligner`` is the name of a class of `skerdiff.alignment` or of one of your own as
+    ``"module:Class"``, whose module is imported; it is looked for in ``folder`` too.
+    What cannot be made is a `ConfigurationError`.
+    """
+    name, folder, params = _parts(description)
     module, _, cls = name.rpartition(":")
     try:
         with _importable(folder):

@@ -70,6 +70,8 @@ def run(
 
     Raises
     ------
+    ConfigurationError
+        If a method of the user's own cannot be made.
     BenchmarkError
         If a worker died, the scheduler cannot be reached, or results cannot be read or
         written.
@@ -78,6 +80,7 @@ def run(
         raise ValueError(f"backend must be one of {list(BACKENDS)}, got {backend!r}.")
     if scheduler is not None and backend != "dask":
         raise ValueError("scheduler is for backend 'dask'; add --backend dask.")
+    configuration.make_methods()
     folder = Path(folder)
     with open_results(folder, fresh) as append:
         spread = partial(_outcomes, backend=backend, scheduler=scheduler)

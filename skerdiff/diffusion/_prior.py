@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..base import Form, TrialEstimator
 from ..trials import Trials
+from ..utils._arrays import fingerprint
 from ..utils._atomic import all_or_nothing
 from ..utils._random import derive_seed, draw_seed, make_generator, numpy_generator
 from ..utils._settings import own_settings
@@ -363,6 +364,7 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
         y = condition.read(self, y, Z, form, used)
         if isinstance(Z, Trials):
             Z = Z[used].to_array()
+        self._data_fingerprint = fingerprint(Z, y)
         encoded = condition.fit(y)
         seed = draw_seed(self.random_state)
         Z = Z.astype(np.float64)

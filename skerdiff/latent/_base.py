@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..base import TrialEstimator, check_conditions, check_not_silent
 from ..trials import Trials
+from ..utils._arrays import fingerprint
 from ..utils._settings import own_settings
 
 
@@ -198,7 +199,8 @@ class LatentModel(
             used = X.session == X.source
         if y is not None:
             y = self._check_y(y, X, form, used)
-        check_conditions(conditions, X, form)
+        conditions = check_conditions(conditions, X, form)
+        self._data_fingerprint = fingerprint(X, y, conditions, lengths)
         if isinstance(X, Trials):
             X = X[X.source]
         # zeros behind trials are no change of activity

@@ -4,6 +4,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import datetime
+import hashlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -188,3 +189,27 @@ def check_size(X, name="X"):
             "with which nothing can be computed. Check the units, or for values that "
             "stand for missing ones."
         )
+
+
+def fingerprint(*data):
+    """Digest of what an estimator is fitted to, by which it can be told later.
+
+    Parameters
+    ----------
+    *data : ndarray, Trials or None
+        Arrays of numbers.
+
+    Returns
+    -------
+    digest : str
+        32 hexadecimal digits; other values, shapes or types give others.
+    """
+    found = hashlib.blake2b(digest_size=16)
+    for part in data:
+        arrays = part.items() if hasattr(part, "items") else [("", part)]
+        for name, array in arrays:
+            array = np.asarray(array)
+            found.update(f"{name}/{array.dtype.str}/{array.shape}/".encode())
+            plain = array.dtype != object
+            found.update(np.ascontiguousarray(array) if plain else repr(array).encode())
+    return found.hexdigest()

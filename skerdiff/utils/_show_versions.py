@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, requires, version
 import torch
 from threadpoolctl import threadpool_info
 
+from .. import __version__
+
 
 def show_versions():
     """Print the versions of Python, of this package and of all that it depends on.
@@ -30,11 +32,7 @@ def show_versions():
     print(f"    python: {sys.version.split()[0]} ({platform.python_implementation()})")
     print(f"   machine: {platform.platform()}")
     print("\nPackages")
-    for name in ("skerdiff", *_dependencies()):
-        try:
-            found = version(name)
-        except PackageNotFoundError:
-            found = "not installed"
+    for name, found in versions_of(("skerdiff", *_dependencies())).items():
         print(f"{name:>20}: {found}")
     print("\nNumerics")
     for library in threadpool_info():
@@ -44,6 +42,17 @@ def show_versions():
         )
     cuda = torch.cuda.is_available()
     print(f"{'GPU':>20}: {torch.cuda.get_device_name() if cuda else 'none'}")
+
+
+def versions_of(names):
+    """Versions of packages by name; "not installed" of those that are missing."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = __version__ if name == "skerdiff" else version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
 
 
 def _dependencies():

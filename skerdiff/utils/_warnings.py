@@ -6,6 +6,9 @@
 import sys
 import warnings
 
+from .. import __version__
+from ..exceptions import VersionWarning
+
 _INSIDE = ("skerdiff", "sklearn", "joblib", "contextlib")
 
 
@@ -23,6 +26,16 @@ def warn_caller(message, category):
     while frame.f_back is not None and _package(frame) in _INSIDE:
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
+
+
+def warn_of_version(version, what):
+    """Warn if another version of skerdiff has pickled something."""
+    if version != __version__:
+        warn_caller(
+            f"This {what} was pickled by skerdiff {version or 'before 0.1.0'}; here is "
+            f"{__version__}. What it computes may differ; fit anew if in doubt.",
+            VersionWarning,
+        )
 
 
 def _package(frame):

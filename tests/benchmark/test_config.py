@@ -8,6 +8,7 @@ import pytest
 
 from skerdiff.benchmark import CATALOGUE, Experiment, read_configuration
 from skerdiff.benchmark._methods import make_aligner
+from skerdiff.benchmark._runner import run
 from skerdiff.exceptions import ConfigurationError
 from skerdiff.utils import all_estimators
 
@@ -105,7 +106,9 @@ def test_a_configuration_of_ones_own(tmp_path):
         (("max_steps = 7", "max_steps = -1"), "'max_steps' .* must be an int in"),
         (("prior__n_blocks", "prior__n_block"), "Invalid parameter 'n_block'"),
         (("ERDiffAligner", "ERDifAligner"), "aligner 'ERDifAligner' cannot be made"),
-        (("ERDiffAligner", "json:JSONDecoder"), "it has no get_params, .*adapt"),
+        (("ERDiffAligner", "no_such_module:A"), "no module 'no_such_module' in"),
+        (("ERDiffAligner", "json:"), "'json:' cannot be a class: .*'module:Class'"),
+        (("ERDiffAligner", "a b:C"), "'a b:C' cannot be a class"),
         (('"short ERDiff"]\na', '"oracle"]\na'), "'oracle' is there already"),
         (('name = "one"', 'kind = "decodingg"'), "did you mean 'decoding'"),
         (('name = "one"', 'reference = "DANN"'), "reference 'DANN' is not among"),
@@ -165,7 +168,7 @@ def test_sessions_are_looked_at_before_anything_starts(tmp_path):
 @pytest.mark.parametrize(
     "code, message",
     [
-        ("class Mine: pass", "is no aligner"),
+        ("class Mine: pass", "is no aligner: it has no get_params, .*adapt"),
         ("class Mine(:", "SyntaxError"),
         ("raise RuntimeError('no')", "RuntimeError: no"),
         ("class Other: pass", "has no attribute 'Mine'"),
@@ -176,9 +179,28 @@ def test_modules_of_ones_own_that_cannot_be_used(tmp_path, code, message):
     (tmp_path / f"{module}.py").write_text(code)
     text = GOOD.replace('"ERDiffAligner"', f'"{module}:Mine"')
     before = list(sys.path)
-    with pytest.raises(ConfigurationError, match=message):
-        read_configuration(write(tmp_path, text))
+    configuration = read_configuration(write(tmp_path, text))
+    with pytest.raises(ConfigurationError, match=f"'short ERDiff': .*{message}"):
+        run(configuration, tmp_path / "out")
     assert sys.path == before
+    assert not (tmp_path / "out").exists()
+
+
+def test_checking_runs_no_code_of_a_user(tmp_path):
+    for module in ("mine_alone", "mine_pack"):
+        made = tmp_path / module
+        text = f"import pathlib\npathlib.Path({str(made)!r}).touch()"
+        (tmp_path / f"{module}.py").write_text(text)
+    for name in ("mine_alone:Mine", "mine_pack.inside:Mine"):
+        text = GOOD.replace('"ERDiffAligner"', f'"{name}"')
+        read_configuration(write(tmp_path, text))
+    assert not [made for made in tmp_path.iterdir() if not made.suffix]
+
+
+def test_a_file_that_is_no_text_is_no_configuration(tmp_path):
+    (tmp_path / "x.mat").write_bytes(b"MATLAB 5.0\xff\xfe\x80")
+    with pytest.raises(ConfigurationError, match="for it is no text. .* a TOML file"):
+        read_configuration(tmp_path / "x.mat")
 
 
 def test_names_that_would_share_files_are_refused(tmp_path):
