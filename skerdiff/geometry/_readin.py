@@ -15,9 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import ot
+from scipy.linalg import eigh
 from scipy.special import softmax
 
 from ._similarity import (
+    MANY,
     N_MODES,
     SimilarityMap,
     denoise_trials,
@@ -27,6 +29,7 @@ from ._similarity import (
     squared_distances,
 )
 
+_ROUNDING = 1e-12  # of squared sizes
 _PENALTIES = np.logspace(-2, 7, 19)  # tried by fit_readin
 _N_FOLDS = 5
 # of partners, in multiples of the mean distance to the nearest
@@ -248,7 +251,9 @@ def fit_readin(features, activations, anchor=None):
 
     The penalty, on the difference from the anchor, is chosen by cross-validation over
     trials. All of it is done on second moments, so that the cost of another penalty
-    does not grow with the number of trials.
+    does not grow with the number of trials. Where neurons are more than bins it is done
+    in the space that the bins span, where the solution lies; where both are more than
+    1000, in the 1000 leading axes of that space.
 
     Parameters
     ----------
@@ -266,14 +271,17 @@ def fit_readin(features, activations, anchor=None):
     bias : ndarray of shape (n_readin,)
         Read-in bias.
     """
-    n_trials, _, n_neurons = features.shape
-    anchor = (
-        np.zeros((activations.shape[2], n_neurons)) if anchor is None else anchor[0]
-    )
-    fold = np.arange(n_trials) % min(_N_FOLDS, n_trials)
+    n_trials, n_bins, n_neurons = features.shape
+    rows = features.reshape(-1, n_neurons)
+    left = activations.reshape(len(rows), -1)
+    axes = None
+    weights = np.zeros((left.shape[1], n_neurons)) if anchor is None else anchor[0]
+    left = left - rows @ weights.T
+    if n_neurons > min(len(rows), MANY):
+        rows, axes = _leading_axes(rows)
+    fold = np.repeat(np.arange(n_trials) % min(_N_FOLDS, n_trials), n_bins)
     parts = [
-        _Moments.of(features[fold == k], activations[fold == k], anchor)
-        for k in range(fold.max() + 1)
+        _Moments.of(rows[fold == k], left[fold == k]) for k in range(fold.max() + 1)
     ]
     whole = sum(parts[1:], parts[0])
     errors = np.zeros(len(_PENALTIES))
@@ -283,7 +291,25 @@ def fit_readin(features, activations, anchor=None):
             errors[i] += part.squared_error(change, bias)
     penalty = _PENALTIES[np.argmin(errors)]
     change, bias = next(whole.ridge([penalty]))
-    return anchor + change, bias
+    return weights + (change if axes is None else change @ axes.T), bias
+
+
+def _leading_axes(rows):
+    """Coordinates (n_rows, d) of rows in their d leading axes (n_neurons, d).
+
+    These are all axes with any of the rows, up to 1000. Only the products of the fewer,
+    rows or neurons, are decomposed.
+    """
+    wide = len(rows) < rows.shape[1]
+    product = rows @ rows.T if wide else rows.T @ rows
+    n = len(product)
+    values, vectors = eigh(product, subset_by_index=[max(0, n - MANY), n - 1])
+    some = values > _ROUNDING * values[-1]
+    values, vectors = values[some], vectors[:, some]
+    if wide:
+        scale = np.sqrt(values)
+        return vectors * scale, rows.T @ (vectors / scale)
+    return rows @ vectors, vectors
 
 
 class _Moments:
@@ -293,10 +319,8 @@ class _Moments:
         self.n, self.x, self.y, self.xx, self.xy, self.yy = n, x, y, xx, xy, yy
 
     @classmethod
-    def of(cls, features, activations, anchor):
-        """Sums for what the anchor leaves of the activations."""
-        x = features.reshape(-1, features.shape[2])
-        y = activations.reshape(len(x), -1) - x @ anchor.T
+    def of(cls, x, y):
+        """Sums of rows (n, n_neurons) and what is to be regressed on them (n, k)."""
         return cls(len(x), x.sum(0), y.sum(0), x.T @ x, x.T @ y, np.sum(y**2))
 
     def __add__(self, other):

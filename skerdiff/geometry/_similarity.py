@@ -11,6 +11,7 @@ from scipy.linalg import eigh
 from sklearn.decomposition import PCA
 
 N_MODES = 8  # in which trials of a session are taken to differ
+MANY = 1000  # neurons and bins, from which on not all their axes are computed
 _ROUNDING = 1e-12  # of squared sizes
 
 
@@ -69,9 +70,33 @@ def principal_axes(features, n_components):
     rows = features.reshape(-1, features.shape[2])
     d = min(n_components, *rows.shape)
     wide = len(rows) <= rows.shape[1]
-    # only the solver for wide data would overwrite them
-    pca = PCA(d, svd_solver="full" if wide else "covariance_eigh", copy=wide).fit(rows)
+    pca = fit_pca(rows, d, "full" if wide else "covariance_eigh")
     return pca.mean_, np.pad(pca.components_.T, ((0, 0), (0, n_components - d)))
+
+
+def fit_pca(rows, n_components, solver):
+    """Fit principal components; of many neurons and bins the leading ones alone.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, n_neurons)
+        Activity.
+    n_components : int
+        Number of components.
+    solver : {"full", "covariance_eigh"}
+        Solver where neurons or bins are up to a thousand. Above it is ARPACK, whose
+        time grows with their product only.
+
+    Returns
+    -------
+    pca : PCA
+        Fitted.
+    """
+    if min(rows.shape) > MANY and n_components < min(rows.shape):
+        solver = "arpack"
+    # the others would not overwrite the rows, but the first does
+    copy = solver != "covariance_eigh"
+    return PCA(n_components, svd_solver=solver, copy=copy, random_state=0).fit(rows)
 
 
 def project(features, mean, axes):

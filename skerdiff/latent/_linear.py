@@ -5,13 +5,13 @@
 
 import numpy as np
 import torch
-from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression, Ridge, RidgeCV
 from sklearn.model_selection import GroupKFold
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from torch.nn import functional as F
 
+from ..geometry._similarity import fit_pca
 from ..utils._atomic import all_or_nothing
 from ..utils._settings import own_settings
 from ..utils._sklearn import COUNT, NON_NEGATIVE, StrOptions
@@ -366,7 +366,7 @@ class CausalFilter(nn.Module):
 def _principal_readin(rows, n_readin):
     """Principal axes of features (., n_neurons) over the deviation along the first."""
     n_axes = min(n_readin, *rows.shape)
-    pca = PCA(n_axes, svd_solver="covariance_eigh").fit(rows)
+    pca = fit_pca(rows, n_axes, "covariance_eigh")
     weights = np.zeros((n_readin, rows.shape[1]))
     weights[:n_axes] = pca.components_ / (np.sqrt(pca.explained_variance_[0]) or 1.0)
     return weights, -weights @ pca.mean_
@@ -455,7 +455,7 @@ def _spread(rows):
 def _leading_axes(rows, n_components):
     """Principal axes (n_components, d) and mean (d,); zero where nothing varies."""
     n_axes = min(n_components, *rows.shape)
-    pca = PCA(n_axes, svd_solver="covariance_eigh").fit(rows)
+    pca = fit_pca(rows, n_axes, "covariance_eigh")
     variance = pca.explained_variance_
     axes = np.zeros((n_components, rows.shape[1]))
     kept = variance > _NOTHING * variance[0]

@@ -4,8 +4,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
-from sklearn.decomposition import PCA
 
+from ..geometry._similarity import fit_pca
 from ..utils._random import derive_seed, numpy_generator
 
 
@@ -27,7 +27,7 @@ def initial_readin(features, n_readin, seed):
         Initial weights.
     """
     rows = features.reshape(-1, features.shape[2])
-    pca = PCA(min(n_readin, *rows.shape), svd_solver="full").fit(rows)
+    pca = fit_pca(rows, min(n_readin, *rows.shape), "full")
     axes = pca.components_ / (np.sqrt(pca.explained_variance_[0]) or 1.0)
     rng = numpy_generator(derive_seed(seed, "readin"))
     extra = 0.01 * rng.standard_normal((n_readin - len(axes), rows.shape[1]))

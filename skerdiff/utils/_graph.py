@@ -105,9 +105,7 @@ class GraphWriter:
             return ["path", os.fspath(value)]
         if isinstance(value, type):
             return ["class", self._named(value, place)]
-        if inspect.isfunction(value) and value.__module__.startswith(
-            "skerdiff.metrics"
-        ):
+        if inspect.isfunction(value):
             return ["function", self._named(value, place)]
         if _has_attributes(value):
             return self._object(value, place)
