@@ -277,11 +277,29 @@ class BaseAligner(
     def _learn_source(self, features, latents=None):
         """Take from the source what target sessions are compared with."""
         self._axes = principal_axes(features, min(GEOMETRY_DIMS, features.shape[2]))
-        self._coordinates = project(features, *self._axes)
-        self._activations = self.latent_model_.activations(features)
-        self._latents = (
-            self.latent_model_.encode(features) if latents is None else latents
+        self._keep_source(
+            features.dtype,
+            project(features, *self._axes),
+            self.latent_model_.activations(features),
+            self.latent_model_.encode(features) if latents is None else latents,
         )
+
+    def _keep_source(self, dtype, *arrays):
+        """Keep coordinates, activations and latents of all source trials."""
+        # not more precisely than the recording: they are most of a saved model
+        self._source_trials = tuple(a.astype(dtype, copy=False) for a in arrays)
+
+    @property
+    def _coordinates(self):
+        return self._source_trials[0].astype(np.float64, copy=False)
+
+    @property
+    def _activations(self):
+        return self._source_trials[1].astype(np.float64, copy=False)
+
+    @property
+    def _latents(self):
+        return self._source_trials[2].astype(np.float64, copy=False)
 
     def _learn_more(self, name, X):
         """Align one more source session, and let its trials count as the source's."""
@@ -290,17 +308,14 @@ class BaseAligner(
         seed = derive_seed(self._seed, "session", name)
         reader = self._start(features, seed, init="geometry")
         reader = self._report(reader, X, features, name)
-        self._coordinates, self._activations, self._latents = (
-            np.concatenate(both)
-            for both in (
-                (self._coordinates, reader.geometry(features)),
-                (
-                    self._activations,
-                    self.latent_model_.activations(features, reader.readin),
-                ),
-                (self._latents, reader.encode(features)),
-            )
+        more = (
+            reader.geometry(features),
+            self.latent_model_.activations(features, reader.readin),
+            reader.encode(features),
         )
+        kept = self._source_trials
+        both = [np.concatenate(pair) for pair in zip(kept, more, strict=True)]
+        self._keep_source(kept[0].dtype, *both)
         reader = replace(reader, bin_size=self.bin_size_)
         self.sessions_ = {**self.sessions_, name: reader}
 

@@ -14,6 +14,7 @@ import numpy as np
 from ..geometry import is_ambiguous, relative_distances
 from ..latent import LatentModel
 from ..sessions import NetworkMap
+from ..utils._arrays import mean_and_variance
 from ..utils._random import SeededTorch, derive_seed, numpy_generator
 from ..utils._sklearn import COUNT, POSITIVE, HasMethods, Interval
 from ..utils._torch import as_tensor, limit_threads, resolve_device
@@ -141,7 +142,7 @@ class GradientAligner(StartingAligner):
         )
         n_held_out = min(max(2, round(self.held_out * len(order))), len(order) - 2)
         x = as_tensor(features, device=device)
-        size = np.sqrt(features.var((0, 1)).mean())
+        size = np.sqrt(mean_and_variance(features)[1].mean())
         readin = TrainableReadIn(
             *(as_tensor(a, device=device) for a in (*reader.readin, size))
         ).to(device)

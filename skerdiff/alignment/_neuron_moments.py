@@ -5,6 +5,7 @@
 
 import numpy as np
 
+from ..utils._arrays import mean_and_variance
 from ._base import BaseAligner
 from ._parameters import aligner
 
@@ -55,15 +56,13 @@ class NeuronMomentsAligner(BaseAligner):
     _min_trials = 2
 
     def _fit_source(self, features):
-        self._moments = features.mean((0, 1)), features.std((0, 1))
+        self._moments = _moments(features)
 
     def _align(self, features, seed, start=None):
         weights, bias = self.latent_model_.readin_
         source_mean, source_scale = self._moments
         n_shared = min(features.shape[2], weights.shape[1])
-        mean, scale = (
-            a[:n_shared] for a in (features.mean((0, 1)), features.std((0, 1)))
-        )
+        mean, scale = (a[:n_shared] for a in _moments(features))
         gain = np.divide(
             source_scale[:n_shared],
             scale,
@@ -74,3 +73,8 @@ class NeuronMomentsAligner(BaseAligner):
         readin[:, :n_shared] = weights[:, :n_shared] * gain
         bias = bias + weights @ source_mean - readin[:, :n_shared] @ mean
         return self._reader((readin, bias), init="source")
+
+
+def _moments(features):
+    mean, variance = mean_and_variance(features)
+    return mean, np.sqrt(variance)

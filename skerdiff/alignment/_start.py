@@ -13,6 +13,7 @@ from ..geometry import (
     margin,
     project,
 )
+from ..utils._arrays import mean_and_variance
 from ..utils._random import derive_seed, numpy_generator
 
 
@@ -59,7 +60,7 @@ def random_readin(readin, features, seed):
     rng = numpy_generator(derive_seed(seed, "readin"))
     size = np.sqrt(np.mean(weights**2) * weights.shape[1] / n_neurons)
     drawn = size * rng.standard_normal((len(weights), n_neurons))
-    return drawn, -drawn @ features.mean((0, 1))
+    return drawn, -drawn @ mean_and_variance(features)[0]
 
 
 def by_column(features, axes):

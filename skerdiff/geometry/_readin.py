@@ -18,6 +18,7 @@ import ot
 from scipy.linalg import eigh
 from scipy.special import softmax
 
+from ..utils._arrays import in_double
 from ._similarity import (
     MANY,
     N_MODES,
@@ -276,7 +277,7 @@ def fit_readin(features, activations, anchor=None):
     left = activations.reshape(len(rows), -1)
     axes = None
     weights = np.zeros((left.shape[1], n_neurons)) if anchor is None else anchor[0]
-    left = left - rows @ weights.T
+    left = left - in_double(lambda part: part @ weights.T, rows)
     if n_neurons > min(len(rows), MANY):
         rows, axes = _leading_axes(rows)
     fold = np.repeat(np.arange(n_trials) % min(_N_FOLDS, n_trials), n_bins)
@@ -300,6 +301,7 @@ def _leading_axes(rows):
     These are all axes with any of the rows, up to 1000. Only the products of the fewer,
     rows or neurons, are decomposed.
     """
+    rows = rows.astype(np.float64, copy=False)
     wide = len(rows) < rows.shape[1]
     product = rows @ rows.T if wide else rows.T @ rows
     n = len(product)
@@ -321,6 +323,7 @@ class _Moments:
     @classmethod
     def of(cls, x, y):
         """Sums of rows (n, n_neurons) and what is to be regressed on them (n, k)."""
+        x = x.astype(np.float64, copy=False)
         return cls(len(x), x.sum(0), y.sum(0), x.T @ x, x.T @ y, np.sum(y**2))
 
     def __add__(self, other):

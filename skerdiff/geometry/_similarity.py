@@ -9,6 +9,9 @@ import numpy as np
 import ot
 from scipy.linalg import eigh
 from sklearn.decomposition import PCA
+from sklearn.utils import Bunch
+
+from ..utils._arrays import in_double, in_parts, mean_and_variance
 
 N_MODES = 8  # in which trials of a session are taken to differ
 MANY = 1000  # neurons and bins, from which on not all their axes are computed
@@ -89,14 +92,33 @@ def fit_pca(rows, n_components, solver):
 
     Returns
     -------
-    pca : PCA
-        Fitted.
+    pca : PCA or Bunch
+        With ``mean_``, ``components_`` and ``explained_variance_``.
     """
+    if rows.dtype == np.float32:
+        if rows.shape[1] <= MANY:
+            return _pca_in_parts(rows, n_components)
+        rows = rows.astype(np.float64)
     if min(rows.shape) > MANY and n_components < min(rows.shape):
         solver = "arpack"
     # the others would not overwrite the rows, but the first does
     copy = solver != "covariance_eigh"
     return PCA(n_components, svd_solver=solver, copy=copy, random_state=0).fit(rows)
+
+
+def _pca_in_parts(rows, n_components):
+    """The same of single precision, with sums of double precision and no copy."""
+    mean, (n, size) = mean_and_variance(rows)[0], rows.shape
+    covariance = sum((part - mean).T @ (part - mean) for part in in_parts(rows))
+    values, axes = eigh(covariance, subset_by_index=[size - n_components, size - 1])
+    axes = axes[:, ::-1].T
+    # as scikit-learn does: the largest entry of each is positive
+    signs = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])
+    return Bunch(
+        mean_=mean,
+        components_=signs[:, None] * axes,
+        explained_variance_=np.maximum(values[::-1], 0) / max(1, n - 1),
+    )
 
 
 def project(features, mean, axes):
@@ -114,7 +136,7 @@ def project(features, mean, axes):
     coordinates : ndarray of shape (n_trials, n_bins, d)
         Principal coordinates.
     """
-    return features @ axes - mean @ axes
+    return in_double(lambda part: part @ axes - mean @ axes, features)
 
 
 def principal_coordinates(features, n_components):

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..base import TrialEstimator, check_conditions, check_not_silent
 from ..trials import Trials
-from ..utils._arrays import fingerprint
+from ..utils._arrays import fingerprint, in_double
 from ..utils._settings import own_settings
 
 
@@ -105,7 +105,7 @@ class LatentModel(
         Returns
         -------
         features : ndarray of shape (n_trials, n_bins, n_neurons)
-            Features, of dtype float64.
+            Features, of dtype float32 if X is, else float64.
         """
 
     @abstractmethod
@@ -143,7 +143,7 @@ class LatentModel(
             Activations.
         """
         weights, bias = self.readin_ if readin is None else readin
-        return features @ weights.T + bias
+        return in_double(lambda part: part @ weights.T + bias, features)
 
     @own_settings()
     def transform(self, X):
@@ -179,7 +179,7 @@ class LatentModel(
         Returns
         -------
         X : ndarray of shape (n_trials, n_bins, n_neurons)
-            Activity, of dtype float64, zero behind each trial.
+            Activity, zero behind each trial.
         y : ndarray of shape (n_trials, n_bins, n_outputs) or None
             Behaviour, zero behind each trial.
         lengths : ndarray of shape (n_trials,) or None
@@ -205,7 +205,7 @@ class LatentModel(
             X = X[X.source]
         # zeros behind trials are no change of activity
         check_not_silent(X if lengths is None else X[is_within(X, lengths)][None], "X")
-        return X.astype(np.float64), y, lengths
+        return X, y, lengths
 
     def _check_activity(self, X):
         """Check activity of the neurons seen in `fit`."""

@@ -29,12 +29,13 @@ def activity_features(X, likelihood, smoothing, lengths=None):
     Returns
     -------
     features : ndarray of shape (n_trials, n_bins, n_neurons)
-        Features, of dtype float64.
+        Features, of dtype float32 if X is, else float64.
     """
     lengths = check_lengths(lengths, X)
 
     def of_trials(X):
-        X = X.astype(np.float64, copy=False)
+        if X.dtype != np.float32:
+            X = X.astype(np.float64, copy=False)
         if likelihood == "poisson":
             X = np.sqrt(X) if X.min() >= 0 else np.copysign(np.sqrt(np.abs(X)), X)
         return gaussian_bins(X, smoothing)

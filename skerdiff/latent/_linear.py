@@ -5,13 +5,14 @@
 
 import numpy as np
 import torch
-from sklearn.linear_model import LinearRegression, Ridge, RidgeCV
+from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import GroupKFold
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from torch.nn import functional as F
 
 from ..geometry._similarity import fit_pca
+from ..utils._arrays import in_parts, mean_and_variance
 from ..utils._atomic import all_or_nothing
 from ..utils._settings import own_settings
 from ..utils._sklearn import COUNT, NON_NEGATIVE, StrOptions
@@ -201,7 +202,10 @@ class LinearLatentModel(DecodingLatentModel):
         within = is_within(X, lengths)
         features = self.features(X, lengths)
         with limit_threads(1):
-            self.readin_ = _principal_readin(features[within], self.n_readin)
+            # without a copy where no trial is padded
+            rows = features.reshape(-1, features.shape[2])
+            rows = rows if lengths is None else features[within]
+            self.readin_ = _principal_readin(rows, self.n_readin)
             activations = self.activations(features)
             n_lags = min(self.n_lags, self.n_bins_)
             lagged = _lagged(activations, n_lags)
@@ -225,12 +229,11 @@ class LinearLatentModel(DecodingLatentModel):
             self.filter_ = weights
             self.offset_ = offset @ of_guess.T - axes @ mean
             Z = self.encode(features, lengths=lengths)[within]
-            X = X[within]
-            self.mean_activity_ = X.mean(0)
-            readout = LinearRegression().fit(Z, X)
-            self.readout_ = (readout.coef_, readout.intercept_)
-            noise = np.mean((X - readout.predict(Z)) ** 2, axis=0)
-        self.noise_variance_ = np.maximum(noise, _LEAST_NOISE * X.var(0).mean())
+            X = X.reshape(-1, X.shape[2]) if lengths is None else X[within]
+            self.mean_activity_, variance = mean_and_variance(X)
+            weights, offset, noise = _read_out(Z, X)
+            self.readout_ = weights, offset
+        self.noise_variance_ = np.maximum(noise, _LEAST_NOISE * variance.mean())
         return self
 
     @own_settings()
@@ -370,6 +373,29 @@ def _principal_readin(rows, n_readin):
     weights = np.zeros((n_readin, rows.shape[1]))
     weights[:n_axes] = pca.components_ / (np.sqrt(pca.explained_variance_[0]) or 1.0)
     return weights, -weights @ pca.mean_
+
+
+def _read_out(Z, X):
+    """Regression of activity (n, n_neurons) on latents (n, d), and its mean error.
+
+    Returns
+    -------
+    weights, offset, error : ndarray of shape (n_neurons, d), (n_neurons,), (n_neurons,)
+        Activity is ``Z @ weights.T + offset``; the error is squared.
+    """
+    z = np.c_[Z - Z.mean(0), np.ones(len(Z))]
+    cross, first = 0.0, 0
+    for part in in_parts(X):
+        cross = cross + z[first : first + len(part)].T @ part
+        first += len(part)
+    solved = np.linalg.lstsq(z.T @ z, cross, rcond=None)[0]
+    error, first = 0.0, 0
+    for part in in_parts(X):
+        guess = z[first : first + len(part)] @ solved
+        error = error + ((part - guess) ** 2).sum(0)
+        first += len(part)
+    weights, offset = solved[:-1].T, solved[-1]
+    return weights, offset - weights @ Z.mean(0), error / len(X)
 
 
 def _lagged(activations, n_lags):

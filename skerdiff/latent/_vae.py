@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
+from ..utils._arrays import mean_and_variance
 from ..utils._atomic import all_or_nothing
 from ..utils._random import derive_seed, draw_seed, numpy_generator
 from ..utils._settings import own_settings
 from ..utils._sklearn import COUNT, NON_NEGATIVE, POSITIVE, Interval, StrOptions
-from ..utils._torch import as_tensor, limit_threads, resolve_device
+from ..utils._torch import as_tensor, limit_threads, resolve_device, shared_tensor
 from ..utils._training import train_module
 from ._base import by_length, check_lengths, is_within
 from ._decoder import DecodingLatentModel
@@ -21,6 +22,7 @@ from ._features import activity_features, choose_likelihood
 from ._modules import PosteriorMean, SequentialVAEModule
 from ._readin import initial_readin
 
+_TRIALS_AT_A_TIME = 1024  # in the encoder
 _COLLAPSED = 0.01  # variance below which a dim with prior variance 1 says nothing
 
 
@@ -257,10 +259,13 @@ class SequentialVAE(DecodingLatentModel):
 
         self.likelihood_ = choose_likelihood(self.likelihood, X)
         features = self.features(X, lengths)
-        offset = bins(features).mean((0, 1))
-        scale = np.sqrt(bins(features).var((0, 1)).mean()) or 1.0
-        standard = (features - offset) / scale
-        tensors = [as_tensor(standard), as_tensor(X)]
+        offset, variance = mean_and_variance(bins(features))
+        scale = np.sqrt(variance.mean()) or 1.0
+        # in place, if they are not X itself
+        own = None if np.may_share_memory(features, X) else features
+        standard = np.subtract(features, offset, out=own)
+        standard /= scale
+        tensors = [shared_tensor(standard), shared_tensor(X)]
         if y is not None:
             spread = bins(y).std((0, 1))
             spread[spread == 0] = 1.0
@@ -278,7 +283,7 @@ class SequentialVAE(DecodingLatentModel):
                 "readin": as_tensor(
                     initial_readin(bins(standard), self.n_readin, seed)
                 ),
-                "mean_activity": as_tensor(bins(X).mean((0, 1))),
+                "mean_activity": as_tensor(mean_and_variance(bins(X))[0]),
                 "n_components": self.n_components,
                 "n_hidden": self.n_hidden,
                 "n_outputs": 0 if y is None else y.shape[2],
@@ -289,8 +294,9 @@ class SequentialVAE(DecodingLatentModel):
                 "readin_noise": self.readin_noise,
                 "dropout": self.dropout,
             },
-            [tensor[train] for tensor in tensors],
+            tensors,
             [tensor[valid] for tensor in tensors] if n_valid else None,
+            rows=torch.tensor(train),
             seed=seed,
             device=device,
             max_iter=self.max_iter,
@@ -308,8 +314,9 @@ class SequentialVAE(DecodingLatentModel):
         self.validation_curve_ = [row["valid_loss"] for row in history if n_valid]
         self.n_iter_ = len(history)
         self.n_bins_ = X.shape[1]
-        self.mean_activity_ = bins(X).mean((0, 1))
-        Z = self.encode(features, lengths=lengths)
+        self.mean_activity_ = mean_and_variance(bins(X))[0]
+        del tensors, features, standard
+        Z = self.encode(self.features(X, lengths), lengths=lengths)
         self.latent_variance_ = bins(Z).var((0, 1))
         threshold = max(0.1 * self.latent_variance_.max(), _COLLAPSED)
         self.active_share_ = float(np.mean(self.latent_variance_ > threshold))
@@ -355,7 +362,8 @@ class SequentialVAE(DecodingLatentModel):
 
         def encode(features):
             activations = as_tensor(self.activations(features, readin), torch.float64)
-            return self.module_.encode(activations)[0].numpy()
+            parts = activations.split(_TRIALS_AT_A_TIME)
+            return torch.cat([self.module_.encode(part)[0] for part in parts]).numpy()
 
         with torch.no_grad(), limit_threads(1):
             return by_length(encode, features, check_lengths(lengths, features))

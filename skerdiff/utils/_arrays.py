@@ -30,6 +30,7 @@ _KINDS = {
 _TRIALS = (
     "For activity of several sessions, write skerdiff.Trials({'day0': X0, 'day1': X1})."
 )
+_PART = 4_000_000  # numbers that are converted at a time
 _LARGEST = 1e18  # its square is finite in single precision
 
 
@@ -213,3 +214,42 @@ def fingerprint(*data):
             plain = array.dtype != object
             found.update(np.ascontiguousarray(array) if plain else repr(array).encode())
     return found.hexdigest()
+
+
+def in_double(func, X):
+    """Apply a function of trials to them in double precision.
+
+    Single precision is converted a few trials at a time, for want of memory.
+
+    Parameters
+    ----------
+    func : callable
+        Maps trials (n, n_bins, d) to results (n, ...), each trial by itself.
+    X : ndarray of shape (n_trials, n_bins, d)
+        Trials.
+
+    Returns
+    -------
+    results : ndarray of shape (n_trials, ...)
+        The results.
+    """
+    if X.dtype == np.float64:
+        return func(X)
+    return np.concatenate([func(part) for part in in_parts(X)])
+
+
+def in_parts(X):
+    """Iterate over an array (n, ...) in double precision, a few rows at a time."""
+    step = max(1, _PART // max(1, X[0].size))
+    for i in range(0, len(X), step):
+        yield X[i : i + step].astype(np.float64)
+
+
+def mean_and_variance(X):
+    """Mean and variance of each column of (..., d), in double precision, (d,) each."""
+    axes = tuple(range(X.ndim - 1))
+    if X.dtype == np.float64:
+        return X.mean(axes), X.var(axes)
+    rows = X.reshape(-1, X.shape[-1])
+    mean = sum(part.sum(0) for part in in_parts(rows)) / len(rows)
+    return mean, sum(((part - mean) ** 2).sum(0) for part in in_parts(rows)) / len(rows)

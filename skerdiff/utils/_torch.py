@@ -59,3 +59,10 @@ def limit_threads(n_threads):
 def as_tensor(X, dtype=torch.float32, device="cpu") -> torch.Tensor:
     """Copy an array into a tensor, whatever its strides and flags."""
     return torch.tensor(np.ascontiguousarray(X), dtype=dtype, device=device)
+
+
+def shared_tensor(X) -> torch.Tensor:
+    """Tensor of single precision that shares the memory of an array, where it can."""
+    if X.dtype == np.float32 and X.flags.c_contiguous and X.flags.writeable:
+        return torch.from_numpy(X)
+    return as_tensor(X)

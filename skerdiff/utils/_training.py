@@ -117,24 +117,33 @@ class _AverageWeights(Callback):
             self.n_steps_ += 1
 
 
+class _Rows(TensorDataset):
+    """Some rows of tensors, which are not copied."""
+
+    def __init__(self, tensors, rows=None):
+        super().__init__(*tensors)
+        self.rows = torch.arange(len(tensors[0])) if rows is None else rows
+
+    def __len__(self):
+        return len(self.rows)
+
+
 class _Batches:
     """Batches of tensors that lie in memory, shuffled anew in every epoch.
 
     The batches of an epoch are of nearly equal size, so that none is too small.
     """
 
-    def __init__(self, tensors, batch_size, generator=None):
-        self.tensors = tensors
-        self.n_batches = max(1, round(len(tensors[0]) / batch_size))
+    def __init__(self, dataset, batch_size, generator=None):
+        self.tensors, self.rows = dataset.tensors, dataset.rows
+        self.n_batches = max(1, round(len(self.rows) / batch_size))
         self.generator = generator
 
     def __iter__(self):
-        n = len(self.tensors[0])
-        if self.generator is None:
-            order = torch.arange(n)
-        else:
-            order = torch.randperm(n, generator=self.generator)
-        for index in order.tensor_split(self.n_batches):
+        rows = self.rows
+        if self.generator is not None:
+            rows = rows[torch.randperm(len(rows), generator=self.generator)]
+        for index in rows.tensor_split(self.n_batches):
             yield tuple(tensor[index] for tensor in self.tensors)
 
 
@@ -163,8 +172,8 @@ class TrainingNet(NeuralNet):
 
     def get_iterator(self, dataset, training=False):
         if training:
-            return _Batches(dataset.tensors, self.batch_size, self.shuffler_)
-        return _Batches(dataset.tensors, self.valid_batch_size or self.batch_size)
+            return _Batches(dataset, self.batch_size, self.shuffler_)
+        return _Batches(dataset, self.valid_batch_size or self.batch_size)
 
     def train_step_single(self, batch, **fit_params):
         self._set_training(True)
@@ -201,6 +210,7 @@ def train_module(
     tensors,
     valid_tensors=None,
     *,
+    rows=None,
     seed,
     device,
     max_iter,
@@ -226,6 +236,8 @@ def train_module(
     tensors, valid_tensors : tuple of Tensor
         Training and validation trials. Without validation trials there is no early
         stopping.
+    rows : Tensor of int, shape (n_rows,), default=None
+        Training trials among `tensors`; None for all.
     seed : int
         Seed of initial weights, batches and noise.
     device : torch.device
@@ -267,7 +279,7 @@ def train_module(
     split = None
     if valid_tensors is not None:
         valid_tensors = tuple(tensor.to(device) for tensor in valid_tensors)
-        split = predefined_split(TensorDataset(*valid_tensors))
+        split = predefined_split(_Rows(valid_tensors))
     if ema_decay is not None:
         average = _AverageWeights(ema_decay, valid_tensors)
         callbacks.append(average)
@@ -297,7 +309,7 @@ def train_module(
     with limit_threads(n_threads), bar as show:
         if show is not None:
             net.set_params(callbacks=[*callbacks, _Progress(show)])
-        net.fit(TensorDataset(*tensors), None)
+        net.fit(_Rows(tensors, rows), None)
     module = average.module_ if average else net.module_
     keys = ("train_loss", "valid_loss")
     history = [{k: row[k] for k in keys if k in row} for row in net.history]
