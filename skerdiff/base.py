@@ -16,13 +16,28 @@ from sklearn.utils.validation import validate_data
 from . import __version__
 from .exceptions import OneBinTrialsWarning
 from .trials import Trials
-from .utils._arrays import as_array, check_size, check_table, is_table, refuse_others
+from .utils._arrays import (
+    as_array,
+    check_finite,
+    check_size,
+    check_table,
+    is_table,
+    refuse_others,
+)
 from .utils._sklearn import output_container
 from .utils._warnings import warn_caller, warn_of_version
 
 __all__ = ["TrialEstimator"]
 
 _DTYPES = [np.float64, np.float32]
+_PADDED = (
+    "If trials of different length are padded with NaN, bring them to one length with "
+    "skerdiff.preprocessing.warp_trials; else leave these trials out, or interpolate."
+)
+_UNKNOWN = (
+    "Behaviour of source trials must be known in every bin: where it is not, leave the "
+    "trials out of X and y, or interpolate."
+)
 
 
 class Form:
@@ -146,21 +161,22 @@ class TrialEstimator(BaseEstimator):
                 f"is required by {type(self).__name__}."
             )
         rows = X.reshape(-1, X.shape[2])
-        rows = self._validate(rows, reset, any_width, input_name)
-        return rows.reshape(X.shape)
+        X = self._validate(rows, reset, any_width, input_name).reshape(X.shape)
+        check_finite(X, input_name, _PADDED)
+        check_size(X, input_name)
+        return X
 
     def _validate(self, rows, reset, any_width, input_name="X"):
         # sums depend on the layout in memory, to the last bits: keep to one
-        params = {"dtype": _DTYPES, "order": "C"}
+        params = {"dtype": _DTYPES, "order": "C", "ensure_all_finite": False}
         if any_width and not reset:
-            rows = check_array(rows, estimator=self, input_name=input_name, **params)
-        else:
-            rows = validate_data(self, rows, reset=reset, **params)
-        check_size(rows, input_name)
-        return rows
+            return check_array(rows, estimator=self, input_name=input_name, **params)
+        return validate_data(self, rows, reset=reset, **params)
 
     def _check_rows(self, X, reset, any_width):
         X = self._validate(X, reset, any_width)
+        check_finite(X)
+        check_size(X)
         length = getattr(self, "trial_length", None)
         if length is None and reset and not self._row_by_row:
             warn_caller(
@@ -240,10 +256,16 @@ class TrialEstimator(BaseEstimator):
         y = y[used]
         refuse_others(y, "y")  # rows that are not used may hold anything
         rows = check_array(
-            y.reshape(-1, y.shape[2]), dtype=_DTYPES, estimator=self, input_name="y"
+            y.reshape(-1, y.shape[2]),
+            dtype=_DTYPES,
+            estimator=self,
+            input_name="y",
+            ensure_all_finite=False,
         )
-        check_size(rows, "y")
-        return rows.reshape(y.shape)
+        y = rows.reshape(y.shape)
+        check_finite(y, "y", _UNKNOWN, np.flatnonzero(used))
+        check_size(y, "y")
+        return y
 
 
 def check_conditions(conditions, X, form):

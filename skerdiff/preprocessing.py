@@ -15,7 +15,7 @@ from .trials import Trials
 from .utils._arrays import check_numbers, n_dims
 from .utils._atomic import all_or_nothing
 from .utils._settings import own_settings
-from .utils._sklearn import Interval
+from .utils._sklearn import COUNT, NON_NEGATIVE
 
 __all__ = ["GaussianSmoother", "SquareRoot", "smooth", "warp_trials"]
 
@@ -152,9 +152,7 @@ class SquareRoot(_Elementwise):
             [3., 3.]]])
     """
 
-    _parameter_constraints = {
-        "trial_length": [Interval(numbers.Integral, 1, None, closed="left"), None]
-    }
+    _parameter_constraints = {"trial_length": [*COUNT, None]}
 
     _row_by_row = True
 
@@ -208,8 +206,8 @@ class GaussianSmoother(_Elementwise):
     """
 
     _parameter_constraints = {
-        "smoothing": [Interval(numbers.Real, 0, None, closed="left")],
-        "trial_length": [Interval(numbers.Integral, 1, None, closed="left"), None],
+        "smoothing": NON_NEGATIVE,
+        "trial_length": [*COUNT, None],
     }
 
     def __init__(self, smoothing=1.0, *, trial_length=None):

@@ -114,8 +114,12 @@ def test_all_other_aligners_check_their_input_where_these_do():
 
 # Inputs that no estimator takes, whatever it is asked to do with them.
 BAD = {
-    "nan": (lambda X: set_one(X, np.nan), "Input [XZ] contains NaN"),
-    "infinite": (lambda X: set_one(X, np.inf), "Input [XZ] contains infinity"),
+    "nan": (
+        lambda X: set_one(X, np.nan),
+        r"Input [XZ] contains NaN, in 1 of 16 trials \(trial 1\).*padded.*warp_trials",
+    ),
+    "infinite": (lambda X: set_one(X, -np.inf), "Input [XZ] contains infinity, in 1"),
+    "nan in rows": (lambda X: rows_of(set_one(X, np.nan)), r"1 of 96 rows \(row 8\)"),
     "nan in Trials": (lambda X: Trials({"source": set_one(X, np.nan)}), "contains NaN"),
     "ragged": (ragged_list, "X is ragged: .*warp_trials"),
     "ragged array": (ragged_array, "X is ragged: .*warp_trials"),

@@ -18,7 +18,7 @@ from ..utils._arrays import fingerprint
 from ..utils._atomic import all_or_nothing
 from ..utils._random import derive_seed, draw_seed, make_generator, numpy_generator
 from ..utils._settings import own_settings
-from ..utils._sklearn import Interval, StrOptions
+from ..utils._sklearn import COUNT, POSITIVE, Interval, StrOptions
 from ..utils._torch import as_tensor, limit_threads, resolve_device
 from ..utils._training import train_module
 from ._base import TrajectoryPrior
@@ -51,7 +51,6 @@ _CHUNK = 64  # trials evaluated together
 _N_FOLDS = 5
 _MIN_VALIDATION = 4  # on fewer held-out trials the loss is too noisy to stop by
 _VALIDATION_ROWS = 128  # validation trials times draws of noise, about
-_POSITIVE = [Interval(numbers.Integral, 1, None, closed="left")]
 
 
 class DiffusionPrior(TrajectoryPrior, TrialEstimator):
@@ -227,7 +226,7 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
     """
 
     _parameter_constraints = {
-        "noise_scale": [Interval(numbers.Real, 0, None, closed="neither")],
+        "noise_scale": POSITIVE,
         "schedule": [StrOptions(set(SCHEDULES))],
         "sde": [StrOptions(set(SDES))],
         "weighting": [StrOptions(set(WEIGHTINGS))],
@@ -240,20 +239,20 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
             StrOptions({"auto"}),
         ],
         "n_channels": [Interval(numbers.Integral, 2, None, closed="left")],
-        "n_blocks": _POSITIVE,
-        "n_heads": _POSITIVE,
-        "learning_rate": [Interval(numbers.Real, 0, None, closed="neither")],
-        "batch_size": _POSITIVE,
+        "n_blocks": COUNT,
+        "n_heads": COUNT,
+        "learning_rate": POSITIVE,
+        "batch_size": COUNT,
         "max_iter": [Interval(numbers.Integral, 0, None, closed="left")],
-        "patience": _POSITIVE,
+        "patience": COUNT,
         "validation_fraction": [Interval(numbers.Real, 0, 1, closed="left")],
         "ema_decay": [Interval(numbers.Real, 0, 1, closed="left")],
         "integrator": [StrOptions({"rk4", "adaptive"})],
-        "n_steps": _POSITIVE,
-        "tolerance": [Interval(numbers.Real, 0, None, closed="neither")],
+        "n_steps": COUNT,
+        "tolerance": POSITIVE,
         "probes": [StrOptions(set(PROBES))],
         "n_probes": [Interval(numbers.Integral, 0, None, closed="left")],
-        "trial_length": [*_POSITIVE, None],
+        "trial_length": [*COUNT, None],
         "device": [str, torch.device],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -839,7 +838,7 @@ def _split_trials(n_trials: int, validation_fraction: float, seed: int):
     n_folds = max(1, min(_N_FOLDS, n_trials - 2))
     fold = rng.permutation(n_trials) % n_folds
     valid = np.zeros(n_trials, bool)
-    n_valid = round(validation_fraction * n_trials)
+    n_valid = min(round(validation_fraction * n_trials), n_trials - 2)
     if n_valid >= _MIN_VALIDATION:
         valid[rng.permutation(n_trials)[:n_valid]] = True
     return fold, valid

@@ -181,6 +181,36 @@ def check_numbers(X, name="X", **params):
     return X
 
 
+def check_finite(X, name="X", advice="", numbers=None):
+    """Raise if X (n_trials, n_bins, d), or rows of it (n, d), holds NaN or infinity.
+
+    Parameters
+    ----------
+    X : ndarray
+        Numbers.
+    name : str, default="X"
+        Name of the argument.
+    advice : str, default=""
+        What to do about it.
+    numbers : ndarray of int, shape (n_trials,), default=None
+        Numbers of the trials; None counts them.
+    """
+    with np.errstate(all="ignore"):
+        if np.isfinite(X.sum(dtype=np.float64)):  # no array of its own, as isfinite(X)
+            return
+    bad = ~np.isfinite(X).all(axis=tuple(range(1, X.ndim)))
+    if not bad.any():
+        return
+    what = "NaN" if np.isnan(X[bad]).any() else "infinity"
+    where = np.flatnonzero(bad) if numbers is None else numbers[bad]
+    unit = "trial" if X.ndim == 3 else "row"
+    shown = ", ".join(map(str, where[:10])) + (" and others" if len(where) > 10 else "")
+    raise ValueError(
+        f"Input {name} contains {what}, in {len(where)} of {len(X)} {unit}s ({unit}"
+        f"{'s' if len(where) > 1 else ''} {shown}). {advice}".rstrip()
+    )
+
+
 def check_size(X, name="X"):
     """Raise if values are too large to be squared in single precision."""
     largest = max(float(X.max()), -float(X.min())) if X.size else 0.0

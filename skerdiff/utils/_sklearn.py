@@ -39,10 +39,11 @@ __all__ = [
     "validate_params",
 ]
 
-# constraints that many parameters share
+# constraints that many parameters share; reals are such that single precision can hold
+# them, and what they are multiplied with
 COUNT = [Interval(numbers.Integral, 1, None, closed="left")]
-NON_NEGATIVE = [Interval(numbers.Real, 0, None, closed="left")]
-POSITIVE = [Interval(numbers.Real, 0, None, closed="neither")]
+NON_NEGATIVE = [Interval(numbers.Real, 0, 1e6, closed="both")]
+POSITIVE = [Interval(numbers.Real, 1e-12, 1e6, closed="both")]
 
 
 def output_container(estimator, method="transform"):
