@@ -13,7 +13,6 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
-from . import __version__
 from .exceptions import OneBinTrialsWarning
 from .trials import Trials
 from .utils._arrays import (
@@ -25,6 +24,7 @@ from .utils._arrays import (
     refuse_others,
 )
 from .utils._sklearn import output_container
+from .utils._version import VERSION
 from .utils._warnings import warn_caller, warn_of_version
 
 __all__ = ["TrialEstimator"]
@@ -63,7 +63,7 @@ class TrialEstimator(BaseEstimator):
     _row_by_row = False  # whether it is all the same which rows make a trial
 
     def __getstate__(self):
-        return {**super().__getstate__(), "_skerdiff_version": __version__}
+        return {**super().__getstate__(), "_skerdiff_version": VERSION}
 
     def __setstate__(self, state):
         state = dict(state)

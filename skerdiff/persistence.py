@@ -19,10 +19,10 @@ import zipfile
 from contextlib import suppress
 from pathlib import Path
 
-from . import __version__
 from .exceptions import LoadError, VersionWarning
 from .utils._graph import ARRAYS, OTHERS, GraphReader, GraphWriter
 from .utils._show_versions import versions_of
+from .utils._version import VERSION
 from .utils._warnings import warn_caller
 
 __all__ = ["load", "read_header", "save"]
@@ -244,7 +244,7 @@ def _header(archive, path):
     if version > FORMAT:
         raise LoadError(
             f"{os.fspath(path)!r} was written by skerdiff {written} in a newer format "
-            f"({version}); skerdiff {__version__} reads formats up to {FORMAT}. "
+            f"({version}); skerdiff {VERSION} reads formats up to {FORMAT}. "
             "Upgrade skerdiff."
         )
     return header

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 import torch
 
-from . import __version__
 from .geometry import RigidMap
 from .metrics import bits_per_spike
 from .utils._arrays import check_numbers
 from .utils._settings import own_settings
 from .utils._torch import as_tensor, limit_threads
+from .utils._version import VERSION
 from .utils._warnings import warn_of_version
 
 __all__ = ["AffineMap", "NetworkMap", "SessionReader", "SessionReport"]
@@ -178,7 +178,7 @@ class SessionReader:
         object.__setattr__(self, "readin", tuple(map(_read_only, self.readin)))
 
     def __getstate__(self):
-        return {**vars(self), "_skerdiff_version": __version__}
+        return {**vars(self), "_skerdiff_version": VERSION}
 
     def __setstate__(self, state):
         state = dict(state)

@@ -328,7 +328,7 @@ def test_pickles_say_which_version_they_are_of(saved, monkeypatch):
         pickle.loads(part)
     from skerdiff.utils import _warnings
 
-    monkeypatch.setattr(_warnings, "__version__", "0.2.0")
+    monkeypatch.setattr(_warnings, "VERSION", "0.2.0")
     for part in content:
         with pytest.warns(VersionWarning, match="by skerdiff 0.1.0; here is 0.2.0"):
             found = pickle.loads(part)

@@ -20,8 +20,8 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import Bunch
 
-from .. import __version__
 from ..exceptions import LoadError
+from ._version import VERSION
 
 ARRAYS, OTHERS = "arrays", "skops"  # folders of members of the file
 _PLAIN_DTYPE = re.compile(r"[<>|][biufc]\d{1,2}|[<>|][SU]\d{1,6}|[<>|][mM]8(\[\w+\])?")
@@ -31,7 +31,7 @@ _FUNCTIONS = "skerdiff.metrics"  # whose functions scorers hold
 # caches are folders of this machine, whose files are run
 _NO_CACHE = {"memory": None, "_memory": (None, None)}
 _VERSIONS = {
-    "_skerdiff_version": __version__,
+    "_skerdiff_version": VERSION,
     "_sklearn_version": sklearn.__version__,
 }
 _DICTS = {cls.__name__: cls for cls in (dict, OrderedDict, Bunch)}

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 import torch
 from threadpoolctl import threadpool_info
 
-from .. import __version__
+from ._version import VERSION
 
 
 def show_versions():
@@ -49,7 +49,7 @@ def versions_of(names):
     found = {}
     for name in names:
         try:
-            found[name] = __version__ if name == "skerdiff" else version(name)
+            found[name] = VERSION if name == "skerdiff" else version(name)
         except PackageNotFoundError:
             found[name] = "not installed"
     return found

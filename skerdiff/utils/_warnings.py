@@ -6,8 +6,8 @@
 import sys
 import warnings
 
-from .. import __version__
 from ..exceptions import VersionWarning
+from ._version import VERSION
 
 _INSIDE = ("skerdiff", "sklearn", "joblib", "contextlib")
 
@@ -30,10 +30,10 @@ def warn_caller(message, category):
 
 def warn_of_version(version, what):
     """Warn if another version of skerdiff has pickled something."""
-    if version != __version__:
+    if version != VERSION:
         warn_caller(
             f"This {what} was pickled by skerdiff {version or 'before 0.1.0'}; here is "
-            f"{__version__}. What it computes may differ; fit anew if in doubt.",
+            f"{VERSION}. What it computes may differ; fit anew if in doubt.",
             VersionWarning,
         )
 
