@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from sklearn.base import clone
@@ -44,6 +44,7 @@ FAST = {
     "deadline": None,
     "derandomize": True,  # the same search every time
     "database": None,
+    "phases": [Phase.generate],  # to shrink what is found takes minutes
     "suppress_health_check": list(HealthCheck),
 }
 
@@ -141,6 +142,10 @@ def _plain(value):
         return list(value.items())
     if isinstance(value, np.ma.MaskedArray):
         return value.data, np.ma.getmaskarray(value)
+    if isinstance(value, dict):
+        return [(key, _plain(part)) for key, part in value.items()]
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
     return value.numpy() if hasattr(value, "detach") else value
 
 
@@ -278,7 +283,7 @@ def test_any_parameters_and_input_of_fit(estimator):
 # -- functions -------------------------------------------------------------------------
 def functions():
     """Public functions that take arrays."""
-    for package in ("metrics", "preprocessing", "geometry"):
+    for package in ("metrics", "preprocessing"):
         module = import_module(f"skerdiff.{package}")
         for name in module.__all__:
             func = getattr(module, name)
@@ -304,8 +309,6 @@ def test_any_input_of_a_function(func):
                     kwargs[p.name] = data.draw(SCALARS)
             else:
                 args.append(data.draw(st.one_of(arrays(), arrays(), SCALARS)))
-        if "n_starts" in kwargs or "n_starts" in [p.name for p in parameters]:
-            kwargs["n_starts"] = data.draw(st.sampled_from([0, 1, "x"]))
         attempt(func, *args, may_be_infinite=True, **kwargs)
 
     search()
@@ -324,7 +327,7 @@ def test_any_parameters_of_the_simulators(data):
         few = {"n_trials": 3, "n_neurons": 4, "n_bins": 3}
         kwargs = {k: v for k, v in few.items() if k in names}
         for name in data.draw(st.lists(st.sampled_from(names), max_size=3)):
-            kwargs[name] = data.draw(SCALARS.filter(lambda v: v != 1e300))
+            kwargs[name] = data.draw(SCALARS.filter(lambda v: v not in (1e300, True)))
         attempt(simulate, random_state=0, may_be_infinite=True, **kwargs)
 
 

@@ -81,11 +81,22 @@ class DecodingLatentModel(LatentModel):
             Under a Poisson likelihood bits per spike over each neuron's mean rate in
             `fit`; under a Gaussian one the mean log-likelihood per bin and neuron in
             nats.
+
+        Raises
+        ------
+        ValueError
+            For what `transform` raises, and for negative values under a Poisson
+            likelihood.
         """
         X, form = self._check_activity(X)
         if isinstance(X, Trials):
             X = X.to_array()
         mean = self._decode(self.encode(self.features(X)))
         if self.likelihood_ == "poisson":
+            if X.min() < 0:
+                raise ValueError(
+                    f"X holds negative values (smallest {X.min():.4g}), but bits per "
+                    "spike are for counts."
+                )
             return bits_per_spike(mean, X, self.mean_activity_)
         return float(gaussian_log_likelihood(mean, self._log_noise(), X).mean())

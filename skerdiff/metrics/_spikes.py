@@ -12,6 +12,7 @@ from ..utils._arrays import check_numbers
 from ..utils._settings import own_settings
 from ..utils._torch import limit_threads
 from ._label_free import whiten
+from ._trajectories import check_folds
 
 
 @own_settings()
@@ -116,6 +117,7 @@ def latent_bits_per_spike(Z, counts, *, alpha=1e-3, cv=5, random_state=None):
             "Z and counts must be of the same trials and bins, got shapes "
             f"{Z.shape} and {counts.shape}."
         )
+    check_folds(cv, len(Z))
     if counts.min() < 0:
         raise ValueError(
             f"counts must not be negative, got {counts.min():.4g}: bits per spike are "

@@ -37,6 +37,15 @@ def check_pair(Z, Z_other, names=("Z", "Z_other")):
     return arrays
 
 
+def check_folds(cv, n_trials):
+    """Raise if there cannot be as many folds of so many trials."""
+    if not isinstance(cv, numbers.Integral) or not 2 <= cv <= n_trials:
+        raise ValueError(
+            f"cv={cv!r} must be a number of folds, from 2 to the number of trials "
+            f"({n_trials} in the smaller set)."
+        )
+
+
 def _spread(Z):
     """Standard deviation of each latent dim; 1 for a constant one."""
     return StandardScaler().fit(Z.reshape(-1, Z.shape[2])).scale_
@@ -200,11 +209,7 @@ def two_sample_auc(Z, Z_other, *, classifier=None, cv=5, random_state=None):
     1.0
     """
     Z, Z_other = check_pair(Z, Z_other)
-    smallest = min(len(Z), len(Z_other))
-    if smallest < cv:
-        raise ValueError(
-            f"cv={cv} folds need as many trials in each set, got {smallest}."
-        )
+    check_folds(cv, min(len(Z), len(Z_other)))
     if classifier is None:
         classifier = make_pipeline(StandardScaler(), SVC(random_state=0))
     X = np.concatenate([Z, Z_other]).reshape(len(Z) + len(Z_other), -1)
