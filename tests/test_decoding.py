@@ -211,3 +211,42 @@ def test_another_width_raises(Z, y, form):
         ValueError, match="X has 8 features, but PerBinRegressor is expecting 4"
     ):
         decoder.predict(X)
+
+
+# -- weights ---------------------------------------------------------------------------
+def test_weights_of_trials_are_weights_of_their_bins():
+    rng = np.random.RandomState(0)
+    Z, y = rng.randn(12, 4, 3), rng.randn(12, 4, 2)
+    weight = rng.randint(0, 3, 12)
+    weighted = PerBinRegressor(Ridge()).fit(Z, y, sample_weight=weight)
+    repeated = PerBinRegressor(Ridge()).fit(
+        np.repeat(Z, weight, axis=0), np.repeat(y, weight, axis=0)
+    )
+    np.testing.assert_allclose(weighted.predict(Z), repeated.predict(Z), atol=1e-9)
+    rows = PerBinRegressor(Ridge()).fit(
+        Z.reshape(-1, 3), y.reshape(-1, 2), sample_weight=np.repeat(weight, 4)
+    )
+    np.testing.assert_allclose(
+        rows.predict(Z.reshape(-1, 3)).reshape(y.shape), weighted.predict(Z), atol=1e-9
+    )
+
+
+def test_weights_of_target_trials_are_not_read():
+    rng = np.random.RandomState(0)
+    Z, y = rng.randn(12, 4, 3), rng.randn(12, 4, 2)
+    trials = Trials({"a": Z[:6], "b": Z[6:]})
+    weight = np.ones(12)
+    expected = PerBinRegressor(Ridge()).fit(trials, y, weight).predict(Z)
+    weight[6:] = 1e6
+    found = PerBinRegressor(Ridge()).fit(trials, y, weight).predict(Z)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_weights_that_cannot_be_used_are_refused():
+    Z, y = np.ones((5, 2, 1)), np.ones((5, 2, 1))
+    with pytest.raises(
+        ValueError, match=r"one weight for each of the 5 trials.*\(4,\)"
+    ):
+        PerBinRegressor(Ridge()).fit(Z, y, np.ones(4))
+    with pytest.raises(ValueError, match="KNeighborsRegressor.fit takes none"):
+        PerBinRegressor(KNeighborsRegressor()).fit(Z, y, np.ones(5))

@@ -290,7 +290,6 @@ def protocol(home, name, behaviour, source, seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize(
     "name, behaviour, source, least",
     [
@@ -300,7 +299,7 @@ def protocol(home, name, behaviour, source, seed):
     ],
 )
 def test_decoding_across_days_of_recordings(
-    motor_cortex_home, name, behaviour, source, least, seed
+    motor_cortex_home, name, behaviour, source, least, seed=0
 ):
     aligned, lost, active = protocol(motor_cortex_home, name, behaviour, source, seed)
     assert aligned >= least

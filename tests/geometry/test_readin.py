@@ -6,6 +6,7 @@ from scipy.stats import ortho_group
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import PredefinedSplit
 
+from skerdiff.geometry import _readin
 from skerdiff.geometry._readin import (
     RigidMap,
     coverage,
@@ -456,3 +457,47 @@ def test_far_source_trials_are_no_partners_and_break_nothing():
     weights = find_partners(distances)
     np.testing.assert_allclose(weights.sum(0), 1.0)
     assert weights[0].max() < 1e-3
+
+
+def test_many_neurons_have_the_ridge_that_few_bins_leave_open():
+    """In the space of the bins: the same weights as by the neurons' own moments."""
+    rng = np.random.RandomState(0)
+    features, activations = rng.randn(12, 5, 90), rng.randn(12, 5, 3)
+    anchor = rng.randn(3, 90), None
+    weights, bias = fit_readin(features, activations, anchor)
+    rows, left = features.reshape(-1, 90), activations.reshape(-1, 3)
+    x, y = rows - rows.mean(0), left - rows @ anchor[0].T
+    y = y - y.mean(0)
+    change = weights - anchor[0]
+    # of a ridge the residual is in proportion to the weights: x' (y - x w) = p w
+    slope = x.T @ (y - x @ change.T)
+    penalty = np.sum(slope * change.T) / np.sum(change**2)
+    np.testing.assert_allclose(slope, penalty * change.T, atol=1e-6 * abs(slope).max())
+    np.testing.assert_allclose(
+        bias, (left - rows @ weights.T).mean(0), atol=1e-9 * abs(left).max()
+    )
+    steps = 2 * np.log10(penalty)  # in half powers of ten
+    assert steps == pytest.approx(round(steps), abs=2e-3)
+
+
+def test_more_than_a_thousand_axes_are_cut_to_the_leading_ones(monkeypatch):
+    rng = np.random.RandomState(0)
+    latents = rng.randn(30, 10, 3)
+    features = latents @ rng.randn(3, 60) + 0.1 * rng.randn(30, 10, 60)
+    whole = fit_readin(features, latents)
+    monkeypatch.setattr(_readin, "MANY", 20)
+    cut = fit_readin(features, latents)
+    for weights, bias in (whole, cut):
+        guess = features @ weights.T + bias
+        assert np.mean((guess - latents) ** 2) < 0.01
+
+
+def test_features_of_single_precision_give_nearly_the_same():
+    rng = np.random.RandomState(0)
+    features, activations = rng.randn(30, 10, 8), rng.randn(30, 10, 3)
+    for a, b in zip(
+        fit_readin(features, activations),
+        fit_readin(features.astype(np.float32), activations),
+    ):
+        assert b.dtype == np.float64
+        np.testing.assert_allclose(a, b, atol=1e-6)
