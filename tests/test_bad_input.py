@@ -454,3 +454,17 @@ def test_wrong_arguments_of_sample_raise(value, fitted):
             prior.sample(**{name: value})
     with pytest.raises(ValueError, match="t must be a diffusion time"):
         prior.denoising_error(np.zeros((2, 6, 10)), t=2.0)
+
+
+@each([*ALIGNERS, VAE, PerBinRegressor()])
+def test_unknown_behaviour_names_the_trials(estimator, data, X, y):
+    unknown = y.copy()
+    unknown[[3, 7], 2, 0] = np.nan
+    message = r"Input y contains NaN, in 2 of 16 trials \(trials 3, 7\). Behaviour of"
+    with pytest.raises(ValueError, match=message):
+        clone(estimator).fit(X, unknown)
+    # in the numbers of all trials, of which the first are a target's
+    days = Trials({"day1": data.trials["day1"], "day0": X}, source="day0")
+    both = np.concatenate([np.full_like(y, np.nan), unknown])
+    with pytest.raises(ValueError, match=r"\(trials 19, 23\)"):
+        clone(estimator).fit(days, both)
