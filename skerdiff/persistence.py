@@ -14,7 +14,7 @@ scikit-learn say, are kept as skops keeps them, which runs no code either.
 import datetime
 import json
 import os
-import tempfile
+import secrets
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -62,8 +62,7 @@ def save(estimator, path):
 
     Examples
     --------
-    >>> import tempfile
-    >>> from pathlib import Path
+    >>>     >>> from pathlib import Path
     >>> import numpy as np
     >>> import skerdiff
     >>> from skerdiff import GeometryAligner
@@ -89,33 +88,25 @@ def save(estimator, path):
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {path.parent} to save to.")
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as file:
-        try:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                archive.writestr(_HEADER, json.dumps(header, indent=1))
-                archive.writestr(_CONTENT, json.dumps(content))
-                for i, array in enumerate(writer.arrays):
-                    archive.writestr(f"{ARRAYS}/{i}", array.tobytes())
-                for i, other in enumerate(writer.others):
-                    archive.writestr(f"{OTHERS}/{i}", other)
-            file.flush()
+    whole = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with (
+            open(whole, "xb") as file,
+            zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive,
+        ):
+            archive.writestr(_HEADER, json.dumps(header, indent=1))
+            archive.writestr(_CONTENT, json.dumps(content))
+            for i, array in enumerate(writer.arrays):
+                archive.writestr(f"{ARRAYS}/{i}", array.tobytes())
+            for i, other in enumerate(writer.others):
+                archive.writestr(f"{OTHERS}/{i}", other)
+        with open(whole, "rb+") as file:
             os.fsync(file.fileno())
-            file.close()  # Windows renames no open file
-            os.chmod(file.name, 0o666 & ~_umask())
-            os.replace(file.name, path)
-        except BaseException:
-            file.close()
-            with suppress(OSError):
-                os.unlink(file.name)
-            raise
-
-
-def _umask():
-    now = os.umask(0o077)
-    os.umask(now)
-    return now
+        os.replace(whole, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(whole)
+        raise
 
 
 def read_header(path):
