@@ -62,7 +62,8 @@ def save(estimator, path):
 
     Examples
     --------
-    >>>     >>> from pathlib import Path
+    >>> import tempfile
+    >>> from pathlib import Path
     >>> import numpy as np
     >>> import skerdiff
     >>> from skerdiff import GeometryAligner

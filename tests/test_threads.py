@@ -13,7 +13,7 @@ import torch
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
 from skerdiff import ERDiffAligner, GeometryAligner, PerBinRegressor, adapt
 from skerdiff.utils._torch import limit_threads
@@ -179,7 +179,9 @@ def test_limits_of_threads_that_overlap_do_not_stay():
 @pytest.mark.usefixtures("two_threads")
 def test_the_limit_of_one_thread_is_not_that_of_torch_in_another():
     def look():
-        with threadpool_limits(2, user_api="openmp"), limit_threads(2):
+        # all libraries that are loaded by now, not those that threadpoolctl remembers
+        everything = ThreadpoolController()
+        with everything.limit(limits={"openmp": 2}), limit_threads(2):
             return torch.get_num_threads()
 
     with limit_threads(1):

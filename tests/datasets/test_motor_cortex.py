@@ -420,9 +420,7 @@ def test_a_hostile_pickle_is_refused_before_it_runs(tmp_path, protocol):
     [(eval, ("1",)), (getattr, (1, "real")), (np.load, ("x",)), (np.fromfile, ("x",))],
 )
 def test_only_array_reconstruction_is_admitted(function, args):
-    with pytest.raises(
-        pickle.UnpicklingError, match="NumPy arrays of numbers and noth"
-    ):
+    with pytest.raises(pickle.UnpicklingError, match="NumPy arrays of numbers"):
         load_arrays(pickle.dumps(Hostile(function, *args)))
 
 
