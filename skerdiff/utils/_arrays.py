@@ -30,7 +30,7 @@ _KINDS = {
 _TRIALS = (
     "For activity of several sessions, write skerdiff.Trials({'day0': X0, 'day1': X1})."
 )
-_PART = 4_000_000  # numbers that are converted at a time
+_PART = 1_000_000  # numbers that are converted at a time
 _LARGEST = 1e18  # its square is finite in single precision
 
 
