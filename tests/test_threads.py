@@ -179,6 +179,7 @@ def test_limits_of_threads_that_overlap_do_not_stay():
 @pytest.mark.usefixtures("two_threads")
 def test_the_limit_of_one_thread_is_not_that_of_torch_in_another():
     def look():
+        torch.get_num_threads()  # the first call of a thread sets it to the process's
         # all libraries that are loaded by now, not those that threadpoolctl remembers
         everything = ThreadpoolController()
         with everything.limit(limits={"openmp": 2}), limit_threads(2):
