@@ -59,4 +59,4 @@ def scores_search_little(monkeypatch):
 
     For tests of what holds whatever a score is. Worker processes search in full.
     """
-    monkeypatch.setitem(rigid_partners.__kwdefaults__, "n_starts", 2)
+    monkeypatch.setitem(rigid_partners.unchecked.__kwdefaults__, "n_starts", 2)

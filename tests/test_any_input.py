@@ -21,6 +21,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skerdiff import GeometryAligner, Trials
 from skerdiff.datasets import make_bernoulli_dynamics, make_reaching_sessions
+from skerdiff.geometry import Candidate, RigidMap, SimilarityMap
 from skerdiff.persistence import load, save
 from tests.estimators import ESTIMATORS, LINEAR, each, name_of, small_data
 from tests.test_settings import state_of_the_process
@@ -30,7 +31,7 @@ pytestmark = [
     pytest.mark.usefixtures("scores_search_little"),
     pytest.mark.filterwarnings("ignore"),
 ]
-N_USES, N_CALLS, N_FITS = 460, 60, 16  # for each of 19 estimators and 30 functions
+N_USES, N_CALLS, N_FITS = 460, 60, 16  # for each of 19 estimators and 53 functions
 # where an error that was meant comes from
 CHECKS = (
     "skerdiff",
@@ -158,16 +159,16 @@ def is_meant(error):
     return isinstance(error, ValueError | TypeError) and named and len(str(error)) > 10
 
 
-def check_result(result):
+def check_result(result, right=np.isfinite):
     """A result is finite, if it is numbers."""
     if isinstance(result, Trials):
         result = result.to_array()
     if isinstance(result, tuple | list):
         for part in result:
-            check_result(part)
+            check_result(part, right)
     elif isinstance(result, np.ndarray | float):
         numbers = np.asarray(result)
-        assert numbers.dtype.kind not in "fc" or np.isfinite(numbers).all()
+        assert numbers.dtype.kind not in "fc" or right(numbers).all()
 
 
 def attempt(func, *args, may_be_infinite=False, **kwargs):
@@ -180,8 +181,7 @@ def attempt(func, *args, may_be_infinite=False, **kwargs):
         return None
     finally:
         assert digest(*args) == before, "an input was changed"
-    if not may_be_infinite:
-        check_result(result)
+    check_result(result, (lambda a: a == a) if may_be_infinite else np.isfinite)
     return result
 
 
@@ -283,7 +283,7 @@ def test_any_parameters_and_input_of_fit(estimator):
 # -- functions -------------------------------------------------------------------------
 def functions():
     """Public functions that take arrays."""
-    for package in ("metrics", "preprocessing"):
+    for package in ("metrics", "preprocessing", "geometry"):
         module = import_module(f"skerdiff.{package}")
         for name in module.__all__:
             func = getattr(module, name)
@@ -291,6 +291,27 @@ def functions():
                 yield pytest.param(func, id=f"{package}.{name}")
 
 
+SMALL = X[:6, :, :4]  # coordinates, and features
+MAP = SimilarityMap(1.0, np.eye(4), np.zeros(4))
+CANDIDATES = [Candidate(MAP, 0.5, "target"), Candidate(MAP.inverse(), 0.6, "source")]
+# right arguments of functions of the geometry, of which one is then changed
+RIGHT = {
+    "n_components": 3,
+    "features": SMALL,
+    "mean": np.zeros(4),
+    "axes": np.eye(4),
+    "coupling": np.full((6, 6), 1 / 36),
+    "share": 2.0,
+    "masses": None,
+    "distances": np.ones((6, 6)),
+    "partners": np.full((6, 6), 1 / 6),
+    "candidates": CANDIDATES,
+    "alignments": CANDIDATES,
+    "rigid": RigidMap(np.zeros(4), np.eye(4), MAP),
+    "coordinates": SMALL + 1,
+    "activations": SMALL[:, :, :2],
+    "report": {"margin": 0.1, "variance_explained": 0.2, "confidence": 0.6},
+} | {name: SMALL * (1 + i) for i, name in enumerate("ABZ")}
 SCALARS = st.sampled_from([0, 1, 2, 3, -1, 0.5, 1e300, np.nan, None, "x", True])
 
 
@@ -303,10 +324,14 @@ def test_any_input_of_a_function(func):
     @given(data=st.data())
     def search(data):
         args, kwargs = [], {}
+        wrong = data.draw(st.sampled_from([None, *parameters]))
         for p in parameters:
-            if p.kind is p.KEYWORD_ONLY or p.default is not p.empty:
+            if ".geometry." in func.__module__ and p is not wrong:
+                if p.default is p.empty:
+                    args.append(RIGHT[p.name])
+            elif p.kind is p.KEYWORD_ONLY or p.default is not p.empty:
                 if data.draw(st.booleans()):
-                    kwargs[p.name] = data.draw(SCALARS)
+                    kwargs[p.name] = data.draw(st.one_of(SCALARS, arrays()))
             else:
                 args.append(data.draw(st.one_of(arrays(), arrays(), SCALARS)))
         attempt(func, *args, may_be_infinite=True, **kwargs)

@@ -54,6 +54,17 @@ def test_directions_that_do_not_vary_stay_small():
     assert_allclose(sorted(white.reshape(-1, 4).std(0)), [0, 1, 1, 1], atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [0.0, 1e-300, 3.0, 1e9 / 3])
+def test_a_source_that_does_not_vary_gives_no_units(size):
+    """Rounding was blown up to unit variance, and distances became NaN."""
+    Z = np.full((4, 5, 3), size)
+    target = Z + np.random.RandomState(0).randn(*Z.shape)
+    white, white_target = whiten(Z, target)
+    np.testing.assert_allclose(white, 0, atol=1e-6)
+    np.testing.assert_allclose(white_target.std(), target.std(), rtol=0.1)
+    assert 0 < sliced_wasserstein_distance(Z, target, random_state=0) < 10
+
+
 PARTNERS = np.eye(40)[:, np.arange(24)] + 0.5 * np.eye(40)[:, np.arange(24) + 8]
 
 SCORES = {

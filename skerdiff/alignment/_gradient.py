@@ -162,7 +162,9 @@ class GradientAligner(StartingAligner):
                 z_source,
                 self._encoder(device),
                 objective,
-                lambda z: relative_distances(source, z.cpu().double().numpy()),
+                lambda z: relative_distances.unchecked(
+                    source, z.cpu().double().numpy()
+                ),
                 max_steps=self.max_steps,
                 batch_size=self.batch_size,
                 learning_rate=self.learning_rate,

@@ -19,6 +19,18 @@ from scipy.linalg import eigh
 from scipy.special import softmax
 
 from ..utils._arrays import in_double
+from ..utils._sklearn import COUNT, POSITIVE
+from ._checks import (
+    DISTANCES,
+    MATRIX,
+    TRIALS,
+    VECTOR,
+    WEIGHTS,
+    check_shape,
+    checked,
+    instance,
+    parts,
+)
 from ._similarity import (
     MANY,
     N_MODES,
@@ -66,6 +78,20 @@ class RigidMap:
         return self.map(project(features, self.mean, self.axes))
 
 
+_READIN = parts(MATRIX, VECTOR)
+
+
+@checked(
+    features=TRIALS,
+    rigid=instance(RigidMap),
+    coordinates=TRIALS,
+    activations=TRIALS,
+    start=_READIN,
+    entropy=POSITIVE,
+    mass_penalty=POSITIVE,
+    trust=[callable],
+    n_modes=COUNT,
+)
 def geometric_readin(
     features,
     rigid,
@@ -106,7 +132,17 @@ def geometric_readin(
         Weights (n_readin, n_neurons) and bias (n_readin,).
     quality : dict
         ``coverage`` and ``variance_explained``, see the functions of these names.
+
+    Raises
+    ------
+    ValueError
+        If arrays are not finite, or their shapes do not fit.
     """
+    check_shape(
+        activations, (*coordinates.shape[:2], activations.shape[2]), "activations"
+    )
+    if start is not None:
+        _check_readin(start, activations.shape[2], features.shape[2], "start")
     # by how trials differ in the main, as in the search
     main = denoise_trials(coordinates, n_modes)
     distances = squared_distances(main, denoise_trials(rigid(features), n_modes))
@@ -127,6 +163,7 @@ def geometric_readin(
     return readin, {"coverage": covered, "variance_explained": explained}
 
 
+@checked(rigid=instance(RigidMap), coordinates=TRIALS, activations=TRIALS)
 def rigid_readin(rigid, coordinates, activations):
     """Read-in by the map alone.
 
@@ -141,7 +178,16 @@ def rigid_readin(rigid, coordinates, activations):
     -------
     readin : tuple of ndarray
         Weights (n_readin, n_neurons) and bias (n_readin,).
+
+    Raises
+    ------
+    ValueError
+        If arrays are not finite, or their shapes do not fit.
     """
+    check_shape(
+        activations, (*coordinates.shape[:2], activations.shape[2]), "activations"
+    )
+    check_shape(rigid.map.shift, coordinates.shape[2:], "The map's shift")
     # source coordinates to activations, by least squares
     x = coordinates.reshape(-1, coordinates.shape[2])
     y = activations.reshape(len(x), -1)
@@ -153,6 +199,7 @@ def rigid_readin(rigid, coordinates, activations):
     return weights, offset + slope @ map_.shift - weights @ rigid.mean
 
 
+@checked(distances=DISTANCES, entropy=POSITIVE, mass_penalty=POSITIVE)
 def find_partners(distances, entropy=_ENTROPY, mass_penalty=_MASS_PENALTY):
     """Weights of source partners of each target trial.
 
@@ -174,6 +221,11 @@ def find_partners(distances, entropy=_ENTROPY, mass_penalty=_MASS_PENALTY):
     -------
     weights : ndarray of shape (n_source_trials, n_trials)
         Weights, of sum one for each target trial.
+
+    Raises
+    ------
+    ValueError
+        If distances are negative or not finite, or a weight is not positive.
     """
     a, b = (np.full(n, 1 / n) for n in distances.shape)
     # target masses are exact, so that a constant per target trial changes nothing
@@ -190,6 +242,7 @@ def find_partners(distances, entropy=_ENTROPY, mass_penalty=_MASS_PENALTY):
     return plan / plan.sum(0)
 
 
+@checked(partners=WEIGHTS)
 def coverage(partners):
     """Share of the source's trials that target trials take up.
 
@@ -203,11 +256,23 @@ def coverage(partners):
     share : float
         The overlap of the masses that source trials carry with equal ones: 1 if all
         carry the same, 0.5 if half of them carry nothing.
+
+    Raises
+    ------
+    ValueError
+        If the weights are negative or do not sum to one for each target trial.
     """
+    sums = partners.sum(0)
+    if np.abs(sums - 1).max() > 1e-6:
+        raise ValueError(
+            "partners must be weights of sum one for each target trial, got sums from "
+            f"{sums.min():g} to {sums.max():g}."
+        )
     mass = partners.mean(1)
     return float(np.minimum(mass, 1 / len(mass)).sum())
 
 
+@checked(distances=DISTANCES, coordinates=TRIALS)
 def variance_explained(distances, coordinates):
     """Share of the source's variance over trials that the nearest partners have.
 
@@ -228,7 +293,14 @@ def variance_explained(distances, coordinates):
     -------
     share : float
         0 if all target trials have the same partners; about 1 for noiseless copies.
+
+    Raises
+    ------
+    ValueError
+        If distances are negative, if arrays are not finite, or if their numbers of
+        source trials differ.
     """
+    check_shape(distances, (len(coordinates), distances.shape[1]), "distances")
     whole = mean_spread(coordinates)
     if whole == 0:
         return 0.0
@@ -247,6 +319,7 @@ def matched(partners, Z):
     return np.tensordot(partners.T, Z, 1)
 
 
+@checked(features=TRIALS, activations=TRIALS, anchor=_READIN)
 def fit_readin(features, activations, anchor=None):
     """Ridge regression of read-in activations on the features of the target's neurons.
 
@@ -271,8 +344,21 @@ def fit_readin(features, activations, anchor=None):
         Read-in weights.
     bias : ndarray of shape (n_readin,)
         Read-in bias.
+
+    Raises
+    ------
+    ValueError
+        If arrays are not finite, if their shapes do not fit, or if there is one trial.
     """
+    check_shape(activations, (*features.shape[:2], activations.shape[2]), "activations")
+    if anchor is not None:
+        _check_readin(anchor, activations.shape[2], features.shape[2], "anchor")
     n_trials, n_bins, n_neurons = features.shape
+    if n_trials < 2:
+        raise ValueError(
+            "A penalty is chosen by cross-validation over trials: at least 2 are "
+            f"needed, got {n_trials}."
+        )
     rows = features.reshape(-1, n_neurons)
     left = activations.reshape(len(rows), -1)
     axes = None
@@ -293,6 +379,11 @@ def fit_readin(features, activations, anchor=None):
     penalty = _PENALTIES[np.argmin(errors)]
     change, bias = next(whole.ridge([penalty]))
     return weights + (change if axes is None else change @ axes.T), bias
+
+
+def _check_readin(readin, n_readin, n_neurons, name):
+    check_shape(readin[0], (n_readin, n_neurons), f"{name}[0]")
+    check_shape(readin[1], (n_readin,), f"{name}[1]")
 
 
 def _leading_axes(rows):

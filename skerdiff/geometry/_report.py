@@ -3,6 +3,9 @@
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
+import numbers
+from collections.abc import Mapping
+
 THIN_MARGIN = 0.03  # below, another alignment fits nearly as well
 LITTLE_VARIANCE = 0.3  # below, target trials resemble all source trials alike
 
@@ -22,9 +25,35 @@ def confidence(report):
         The lesser of margin and variance over their thresholds: below 1 the alignment
         is ambiguous. Of a start that was followed the margin may be as low as zero, and
         counts from there.
+
+    Raises
+    ------
+    TypeError
+        If the report is no mapping, or what it has of these is no number.
+    ValueError
+        If it lacks one of the two, or it is NaN.
     """
+    _check(report, "margin", "variance_explained")
     margin = 1 + (report["margin"] - _least_margin(report)) / THIN_MARGIN
     return min(margin, report["variance_explained"] / LITTLE_VARIANCE)
+
+
+def _check(report, *keys):
+    """Raise if a report lacks a number."""
+    if not isinstance(report, Mapping):
+        raise TypeError(
+            "report must be what an aligner reports of a session (one value of its "
+            f"alignment_report_), got {type(report).__name__}."
+        )
+    for key in keys:
+        if key not in report:
+            raise ValueError(
+                f"The report lacks {key!r}: no geometry was searched for this session."
+            )
+        if not isinstance(report[key], numbers.Real):
+            raise TypeError(f"{key} must be a number, got {report[key]!r}.")
+        if report[key] != report[key]:
+            raise ValueError(f"{key} must be a number, got NaN.")
 
 
 def _least_margin(report):
@@ -43,8 +72,19 @@ def is_ambiguous(report):
     -------
     ambiguous : bool
         Whether the confidence is below 1.
+
+    Raises
+    ------
+    TypeError
+        If the report is no mapping, or its confidence no number.
+    ValueError
+        If its confidence is NaN.
     """
-    return report.get("confidence", 1.0) < 1.0
+    _check(report)
+    if "confidence" not in report:
+        return False
+    _check(report, "confidence")
+    return report["confidence"] < 1.0
 
 
 def ambiguity_reasons(report):
@@ -59,9 +99,15 @@ def ambiguity_reasons(report):
     -------
     reasons : list of str
         Empty if the alignment is not ambiguous.
+
+    Raises
+    ------
+    TypeError, ValueError
+        See `is_ambiguous` and, if it is ambiguous, `confidence`.
     """
     if not is_ambiguous(report):
         return []
+    _check(report, "margin", "variance_explained")
     reasons = []
     least = _least_margin(report)
     if report["margin"] < least:

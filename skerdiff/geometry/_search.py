@@ -12,6 +12,7 @@ lacks, and keeps the candidate whose aligned trials lie nearest to the other ses
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
+import numbers
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -19,6 +20,8 @@ import numpy as np
 from sklearn.cluster import KMeans
 
 from ..utils._random import derive_seed, numpy_generator
+from ..utils._sklearn import COUNT, NON_NEGATIVE, Interval
+from ._checks import TRIALS, check_shape, checked, instances
 from ._similarity import (
     N_MODES,
     SimilarityMap,
@@ -89,13 +92,28 @@ def refine(A, B, coupling, share=1.0, n_rounds=20, masses=(None, None)):
     """
     for _ in range(max(1, n_rounds)):
         previous = coupling
-        map_ = fit_similarity(A, B, coupling)
-        coupling = assign_trials(A, map_(B), share, masses)
+        map_ = fit_similarity.unchecked(A, B, coupling)
+        coupling = assign_trials.unchecked(A, map_(B), share, masses)
         if np.abs(coupling - previous).sum() < 1e-6:
             break
-    return map_, relative_residual(A, map_(B), masses[1])
+    return map_, relative_residual.unchecked(A, map_(B), masses[1])
 
 
+_INTEGER = [Interval(numbers.Integral, 0, None, closed="left")]
+
+
+@checked(
+    A=TRIALS,
+    B=TRIALS,
+    n_starts=COUNT,
+    n_rounds=_INTEGER,
+    max_trials=COUNT,
+    n_modes=COUNT,
+    seed=_INTEGER,
+    start=TRIALS,
+    guess=TRIALS,
+    progress=[callable, None],
+)
 def find_candidates(
     A,
     B,
@@ -147,17 +165,12 @@ def find_candidates(
     ------
     ValueError
         If A and B cannot be compared or are not finite, if `start` or `guess` is not of
-        the shape of B, or if there are no starts.
+        the shape of B, or if a number is no such number.
     """
     check_pair(A, B)
-    for name, Z in {"A": A, "B": B, "start": start, "guess": guess}.items():
-        if Z is not None and not np.isfinite(Z).all():
-            raise ValueError(f"{name} holds values that are not finite.")
     for name, Z in {"start": start, "guess": guess}.items():
-        if Z is not None and Z.shape != B.shape:
-            raise ValueError(f"{name} must be of shape {B.shape}, as B, got {Z.shape}.")
-    if n_starts < 1:
-        raise ValueError(f"n_starts must be at least 1, got {n_starts!r}.")
+        if Z is not None:
+            check_shape(Z, B.shape, name)
     A, B = denoise_trials(A, n_modes), denoise_trials(B, n_modes)
     rng = numpy_generator(derive_seed(seed, "geometry"))
     a, b = (np.sort(rng.permutation(len(Z))[:max_trials]) for Z in (A, B))
@@ -190,7 +203,9 @@ def find_candidates(
 def _refine_all(A, B, places):
     """Candidates from where trials of B may lie in A, one for each share."""
     return [
-        Candidate(*refine(A, B, assign_trials(A, places, share), share), "target")
+        Candidate(
+            *refine(A, B, assign_trials.unchecked(A, places, share), share), "target"
+        )
         for share in SHARES
     ]
 
@@ -205,14 +220,14 @@ def _search(A, B, n_starts, n_rounds, rng, tick):
     found = []
     for map_ in _search_landmarks(A, B, n_starts, rng, tick):
         for share in SHARES:
-            coupling = assign_trials(A, map_(B), share)
+            coupling = assign_trials.unchecked(A, map_(B), share)
             rounds = min(_TRIAL_ROUNDS, n_rounds)
             found.append((*refine(A, B, coupling, share, rounds), share))
     # most of the rounds go to the better half
     found.sort(key=lambda f: f[1])
     half = (len(found) + 1) // 2
     for i, (map_, _, share) in enumerate(found[:half]):
-        coupling = assign_trials(A, map_(B), share)
+        coupling = assign_trials.unchecked(A, map_(B), share)
         found[i] = (*refine(A, B, coupling, share, n_rounds), share)
     return found
 
@@ -256,6 +271,7 @@ def _landmarks(Z, k, rng):
     return found.cluster_centers_.reshape(k, *Z.shape[1:])[used], masses[used]
 
 
+@checked(candidates=instances(Candidate), B=TRIALS, distinct=NON_NEGATIVE)
 def distinct_alignments(candidates, B, distinct=0.75):
     """Best candidate of each alignment, without its variants.
 
@@ -278,7 +294,20 @@ def distinct_alignments(candidates, B, distinct=0.75):
     -------
     candidates : list of Candidate
         Best first; the first is that of the list given.
+
+    Raises
+    ------
+    ValueError
+        If B are no trials of finite numbers, or have other dims than the candidates.
+    TypeError
+        If candidates are no list of such.
     """
+    dims = {len(candidate.map.shift) for candidate in candidates}
+    if dims != {B.shape[2]}:
+        raise ValueError(
+            f"The candidates are of sessions with {sorted(dims)} dims, but B has "
+            f"{B.shape[2]}."
+        )
     B = denoise_trials(B)
     kept, images = [], []
     least = distinct * mean_spread(candidates[0].map(B))
@@ -291,6 +320,7 @@ def distinct_alignments(candidates, B, distinct=0.75):
     return kept
 
 
+@checked(alignments=instances(Candidate))
 def margin(alignments):
     """Compute the relative excess residual of the runner-up.
 
@@ -309,6 +339,11 @@ def margin(alignments):
     -------
     margin : float
         The margin.
+
+    Raises
+    ------
+    TypeError
+        If alignments are no list of candidates.
     """
     if np.isinf(alignments[0].residual):
         return 0.0
@@ -317,6 +352,7 @@ def margin(alignments):
     return _order(alignments[1]) / _order(alignments[0]) - 1.0
 
 
+@checked(A=TRIALS, B=TRIALS, n_starts=COUNT, seed=_INTEGER)
 def rigid_partners(A, B, *, n_starts=200, seed=0):
     """Source partners of target trials in the best rigid alignment of two sessions.
 
@@ -334,6 +370,12 @@ def rigid_partners(A, B, *, n_starts=200, seed=0):
     coupling : ndarray of shape (n_A, n_B)
         Masses of trial pairs. A source trial carries twice its equal share at most, so
         that the days need not hold the same movements equally often.
+
+    Raises
+    ------
+    ValueError
+        If A and B cannot be compared or are not finite, or if a number is no such
+        number.
     """
     best = find_candidates(A, B, n_starts=n_starts, seed=seed)[0]
     return assign_trials(denoise_trials(A), best.map(denoise_trials(B)), 2.0)

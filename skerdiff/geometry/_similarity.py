@@ -3,6 +3,7 @@
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
+import numbers
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,17 @@ from sklearn.decomposition import PCA
 from sklearn.utils import Bunch
 
 from ..utils._arrays import in_double, in_parts, mean_and_variance
+from ..utils._sklearn import COUNT, Interval
+from ._checks import (
+    MASSES,
+    MATRIX,
+    TRIALS,
+    VECTOR,
+    WEIGHTS,
+    check_shape,
+    checked,
+    parts,
+)
 
 N_MODES = 8  # in which trials of a session are taken to differ
 MANY = 1000  # neurons and bins, from which on not all their axes are computed
@@ -53,6 +65,7 @@ class SimilarityMap:
         return SimilarityMap(scale, rotation, -scale * self.shift @ rotation)
 
 
+@checked(features=TRIALS, n_components=COUNT)
 def principal_axes(features, n_components):
     """Mean and principal axes of bins.
 
@@ -69,6 +82,11 @@ def principal_axes(features, n_components):
         Mean over bins.
     axes : ndarray of shape (n_neurons, n_components)
         Orthonormal axes. With fewer neurons or bins than components the rest is zero.
+
+    Raises
+    ------
+    ValueError
+        If features are no trials of finite numbers, or `n_components` is no count.
     """
     rows = features.reshape(-1, features.shape[2])
     d = min(n_components, *rows.shape)
@@ -121,6 +139,7 @@ def _pca_in_parts(rows, n_components):
     )
 
 
+@checked(features=TRIALS, mean=VECTOR, axes=MATRIX)
 def project(features, mean, axes):
     """Project features onto principal axes.
 
@@ -135,10 +154,18 @@ def project(features, mean, axes):
     -------
     coordinates : ndarray of shape (n_trials, n_bins, d)
         Principal coordinates.
+
+    Raises
+    ------
+    ValueError
+        If arrays are not finite, or their shapes do not fit.
     """
+    check_shape(mean, features.shape[2:], "mean")
+    check_shape(axes, (len(mean), axes.shape[1]), "axes")
     return in_double(lambda part: part @ axes - mean @ axes, features)
 
 
+@checked(features=TRIALS, n_components=COUNT)
 def principal_coordinates(features, n_components):
     """Principal coordinates of bins.
 
@@ -153,10 +180,16 @@ def principal_coordinates(features, n_components):
     -------
     coordinates : ndarray of shape (n_trials, n_bins, n_components)
         What `principal_axes` and `project` give.
+
+    Raises
+    ------
+    ValueError
+        If features are no trials of finite numbers, or `n_components` is no count.
     """
     return project(features, *principal_axes(features, n_components))
 
 
+@checked(Z=TRIALS, n_modes=COUNT)
 def denoise_trials(Z, n_modes=N_MODES):
     """Keep the leading modes of how trials differ.
 
@@ -177,6 +210,11 @@ def denoise_trials(Z, n_modes=N_MODES):
     -------
     Z : ndarray of shape (n_trials, n_bins, d)
         The trials' mean plus what the modes have of each. A single trial is as it was.
+
+    Raises
+    ------
+    ValueError
+        If Z are no trials of finite numbers, or `n_modes` is no count.
     """
     mean = Z.mean(0)
     rows = (Z - mean).reshape(len(Z), -1)
@@ -192,24 +230,31 @@ def denoise_trials(Z, n_modes=N_MODES):
     return mean + rows.reshape(Z.shape)
 
 
-def check_pair(A, B):
+def check_pair(A, B, masses=None):
     """Check that trials of two sessions can be compared.
 
     Parameters
     ----------
     A, B : ndarray of shape (n_A, n_bins, d) and (n_B, n_bins, d)
         Coordinates.
+    masses : ndarray of shape (n_B,), default=None
+        Weights of the trials of B.
 
     Raises
     ------
     ValueError
-        If they are not three-dimensional, are empty, or differ in bins or dims.
+        If they are not three-dimensional, are empty, or differ in bins or dims, or if
+        no trial has a mass.
     """
     if A.ndim != 3 or B.ndim != 3 or A.shape[1:] != B.shape[1:] or not A.size * B.size:
         raise ValueError(
             "Coordinates of two sessions must be of shapes (n_trials, n_bins, d) with "
             f"the same n_bins and d, got {A.shape} and {B.shape}."
         )
+    if masses is not None:
+        check_shape(masses, (len(B),), "masses")
+        if not masses.sum() > 0:
+            raise ValueError("At least one of the masses must be positive.")
 
 
 def squared_distances(A, B):
@@ -220,6 +265,7 @@ def squared_distances(A, B):
     return np.maximum(squares - 2.0 * (a @ b.T), 0.0)
 
 
+@checked(A=TRIALS, B=TRIALS, coupling=WEIGHTS)
 def fit_similarity(A, B, coupling):
     """Similarity map of B onto A that minimises the coupled squared distance.
 
@@ -241,7 +287,8 @@ def fit_similarity(A, B, coupling):
     Raises
     ------
     ValueError
-        If A and B cannot be compared, or the coupling is of another shape or empty.
+        If A and B cannot be compared or are not finite, or if the coupling is of
+        another shape, has negative entries, or none that are positive.
     """
     check_pair(A, B)
     if coupling.shape != (len(A), len(B)) or not coupling.sum() > 0:
@@ -262,6 +309,10 @@ def fit_similarity(A, B, coupling):
     return SimilarityMap(scale, rotation, mean_A - scale * mean_B @ rotation)
 
 
+_COMPARED = {"A": TRIALS, "Z": TRIALS, "masses": MASSES}
+
+
+@checked(**_COMPARED)
 def relative_residual(A, Z, masses=None):
     """Distance of aligned trials to the nearest source trial, over their own spread.
 
@@ -281,10 +332,18 @@ def relative_residual(A, Z, masses=None):
     -------
     residual : float
         0 for copies of source trials; infinite if target trials do not differ.
+
+    Raises
+    ------
+    ValueError
+        If A and Z cannot be compared or are not finite, or if masses are not one for
+        each trial of Z, negative, or all zero.
     """
-    return float(np.average(relative_distances(A, Z, masses), weights=masses))
+    distances = relative_distances.unchecked(A, Z, masses)
+    return float(np.average(distances, weights=masses))
 
 
+@checked(**_COMPARED)
 def relative_distances(A, Z, masses=None):
     """Squared distance of each trial of Z to the nearest of A, over the spread of Z.
 
@@ -297,7 +356,13 @@ def relative_distances(A, Z, masses=None):
     -------
     distances : ndarray of shape (n_Z,)
         All are infinite if the trials of Z do not differ.
+
+    Raises
+    ------
+    ValueError
+        See `relative_residual`.
     """
+    check_pair(A, Z, masses)
     spread = mean_spread(Z, masses)
     if spread == 0:
         return np.full(len(Z), np.inf)
@@ -316,6 +381,12 @@ def mean_spread(Z, masses=None):
     return spread if spread > _ROUNDING * size else 0.0
 
 
+@checked(
+    A=TRIALS,
+    Z=TRIALS,
+    share=[Interval(numbers.Real, 1, 1e6, closed="both")],
+    masses=parts(VECTOR, VECTOR, optional=True),
+)
 def assign_trials(A, Z, share, masses=(None, None)):
     """Optimal-transport plan of target trials to source trials.
 
@@ -339,8 +410,8 @@ def assign_trials(A, Z, share, masses=(None, None)):
     Raises
     ------
     ValueError
-        If A and Z cannot be compared, if share is below 1, or if masses are negative or
-        do not sum to 1.
+        If A and Z cannot be compared or are not finite, if share is below 1, or if
+        masses are negative, do not sum to 1, or are not one for each trial.
     """
     check_pair(A, Z)
     return transport_plan(squared_distances(A, Z), share, masses)
@@ -352,6 +423,8 @@ def transport_plan(cost, share, masses=(None, None)):
         np.full(n, 1 / n) if m is None else m
         for n, m in zip(cost.shape, masses, strict=True)
     )
+    for m, n, name in zip((a, b), cost.shape, ("masses[0]", "masses[1]"), strict=True):
+        check_shape(m, (n,), name)
     if not share >= 1:
         raise ValueError(f"share must be at least 1, got {share!r}.")
     for mass in (a, b):

@@ -22,6 +22,7 @@ from ..utils._settings import own_settings
 from ._trajectories import check_pair
 
 FLOOR = 1e-2  # of the largest variance, below which a direction is not blown up to one
+_ROUNDING = 1e-12  # of squared sizes
 
 
 @own_settings()
@@ -36,7 +37,8 @@ def whiten(Z, Z_target, *, floor=FLOOR):
         Target latents.
     floor : float, default=0.01
         Directions whose variance is a smaller share of the largest stay small: what a
-        model does not use must not count like what it does.
+        model does not use must not count like what it does. Of a source that does not
+        vary at all the units are left as they are.
 
     Returns
     -------
@@ -63,7 +65,8 @@ def whiten(Z, Z_target, *, floor=FLOOR):
     mean, d = Z.mean((0, 1)), Z.shape[2]
     covariance = np.cov((Z - mean).reshape(-1, d).T, bias=True).reshape(d, d)
     variances, axes = np.linalg.eigh(covariance)
-    least = max(floor * variances.max(), np.finfo(float).tiny)
+    varies = variances.max() > _ROUNDING * np.mean(Z**2)
+    least = max(floor * variances.max(), np.finfo(float).tiny) if varies else 1.0
     scaled = axes / np.sqrt(np.maximum(variances, least))
     return (Z - mean) @ scaled, (Z_target - mean) @ scaled
 

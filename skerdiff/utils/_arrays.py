@@ -55,13 +55,18 @@ def as_array(X, name="X", numeric=True):
     Raises
     ------
     TypeError
-        If X is a mapping.
+        If X is a mapping or sparse.
     ValueError
         If X is ragged or a list of sessions, or holds anything but numbers.
     """
     if isinstance(X, Mapping):
         raise TypeError(
             f"{name} is a {type(X).__name__}, but one array is needed. {_TRIALS}"
+        )
+    if issparse(X):
+        raise TypeError(
+            f"{name} is a sparse matrix, but dense numbers are needed. Convert it with "
+            "toarray()."
         )
     X = _plain(X)
     if isinstance(X, list | tuple) and any(_is_special(x) for x in X):
@@ -211,12 +216,12 @@ def check_finite(X, name="X", advice="", numbers=None):
     )
 
 
-def check_size(X, name="X"):
-    """Raise if values are too large to be squared in single precision."""
+def check_size(X, name="X", most=_LARGEST):
+    """Raise if values are too large; by default, to be squared in single precision."""
     largest = max(float(X.max()), -float(X.min())) if X.size else 0.0
-    if largest > _LARGEST:
+    if largest > most:
         raise ValueError(
-            f"{name} holds values of up to {largest:.3g}, more than {_LARGEST:.0e}, "
+            f"{name} holds values of up to {largest:.3g}, more than {most:.0e}, "
             "with which nothing can be computed. Check the units, or for values that "
             "stand for missing ones."
         )

@@ -19,6 +19,7 @@ try:
         HasMethods,
         Interval,
         StrOptions,
+        validate_parameter_constraints,
         validate_params,
     )
 except ImportError as error:  # pragma: no cover
@@ -36,6 +37,7 @@ __all__ = [
     "Interval",
     "StrOptions",
     "output_container",
+    "validate_parameter_constraints",
     "validate_params",
 ]
 

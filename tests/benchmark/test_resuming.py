@@ -2,10 +2,13 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from skerdiff.benchmark import _runner as runner
@@ -14,6 +17,7 @@ from skerdiff.benchmark._config import read_configuration
 from skerdiff.benchmark._report import _planned as planned
 from skerdiff.benchmark._results import FILE, read_results
 from skerdiff.benchmark._runner import run_cell
+from tests.test_interruption import Interrupting
 
 
 def test_a_finished_run_is_not_run_again(bench, capsys):
@@ -96,6 +100,38 @@ def test_an_interrupt_keeps_what_is_finished(bench, monkeypatch, capsys):
     assert "goes on from there" in capsys.readouterr().err
     # the third was of the first method: all of its seeds are of one experiment
     assert len(read_results(bench / "out")) == 3
+
+
+@pytest.mark.slow
+def test_interrupted_at_any_place_the_same_command_goes_on(bench):
+    assert bench.run() == 0
+    os.rename(bench / "out", bench / "undisturbed")
+    counting = Interrupting()
+    with counting.running():
+        assert bench.run("--fresh") == 0
+    shutil.rmtree(bench / "out")
+    left = 20
+    rng = np.random.RandomState(0)
+    while left:
+        # each time a part of the run, so that places in all of it are met
+        interrupting = Interrupting(rng.randint(1, counting.count // 5))
+        try:
+            with interrupting.running():
+                status = bench.run()
+        except KeyboardInterrupt:  # before the command began, or after it
+            status = 130
+        if interrupting.count < interrupting.n:
+            assert status == 0  # it was finished before
+            shutil.rmtree(bench / "out")
+            continue
+        assert status == 130, "an interrupt was lost"
+        left -= 1
+        if (bench / "out").exists():
+            read_results(bench / "out")
+    assert bench.run() == 0
+    name = Path("report", "cells.csv")
+    one, two = ((bench / out / name).read_text() for out in ("undisturbed", "out"))
+    assert one == two
 
 
 def stop(*cell):

@@ -463,7 +463,7 @@ def test_many_neurons_have_the_ridge_that_few_bins_leave_open():
     """In the space of the bins: the same weights as by the neurons' own moments."""
     rng = np.random.RandomState(0)
     features, activations = rng.randn(12, 5, 90), rng.randn(12, 5, 3)
-    anchor = rng.randn(3, 90), None
+    anchor = rng.randn(3, 90), np.zeros(3)
     weights, bias = fit_readin(features, activations, anchor)
     rows, left = features.reshape(-1, 90), activations.reshape(-1, 3)
     x, y = rows - rows.mean(0), left - rows @ anchor[0].T

@@ -281,13 +281,13 @@ def test_one_round_is_the_map_of_the_coupling_given():
 
 
 def test_rounds_end_when_the_assignment_stays(reaches, monkeypatch):
-    calls = []
+    calls, original = [], assign_trials.unchecked
 
     def counted(*args):
         calls.append(args)
-        return assign_trials(*args)
+        return original(*args)
 
-    monkeypatch.setattr(_search, "assign_trials", counted)
+    monkeypatch.setattr(assign_trials, "unchecked", counted)
     B, order = rotated_copy(reaches, 0.0)
     coupling = np.zeros((len(reaches), len(B)))
     coupling[order, np.arange(len(B))] = 1 / len(B)
@@ -428,15 +428,18 @@ def test_rigid_partners_follow_their_seed():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"B": np.zeros((5, 4))}, r"got \(6, 4, 3\) and \(5, 4\)"),
+        (
+            {"B": np.zeros((5, 4))},
+            r"B must be of shape \(n_trials, n_bins, d\).* got shape \(5, 4\)",
+        ),
         ({"B": np.zeros((5, 3, 3))}, "same n_bins and d"),
         ({"B": np.zeros((5, 4, 2))}, "same n_bins and d"),
-        ({"B": np.zeros((0, 4, 3))}, "same n_bins and d"),
-        ({"A": np.full((6, 4, 3), np.nan)}, "A holds values that are not finite"),
-        ({"guess": np.full((5, 4, 3), np.inf)}, "guess holds values that are not"),
-        ({"start": np.zeros((4, 4, 3))}, r"start must be of shape \(5, 4, 3\), as B"),
+        ({"B": np.zeros((0, 4, 3))}, "B must be .* not empty"),
+        ({"A": np.full((6, 4, 3), np.nan)}, "A contains NaN, in 6 of 6 trials"),
+        ({"guess": np.full((5, 4, 3), np.inf)}, "guess contains infinity"),
+        ({"start": np.zeros((4, 4, 3))}, r"start must be of shape \(5, 4, 3\), to fit"),
         ({"guess": np.zeros((5, 4, 2))}, r"guess must be of shape"),
-        ({"n_starts": 0}, "n_starts must be at least 1, got 0"),
+        ({"n_starts": 0}, "'n_starts' parameter of find_candidates"),
     ],
 )
 def test_a_search_says_what_is_wrong(change, message):

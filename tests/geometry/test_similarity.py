@@ -330,8 +330,12 @@ def test_masses_are_shares_of_one(masses):
 
 def test_a_map_needs_a_coupling_with_mass():
     A = np.random.default_rng(0).standard_normal((3, 4, 2))
-    for coupling in (np.zeros((3, 3)), np.full((3, 3), np.nan), np.ones((3, 2))):
+    for coupling in (np.zeros((3, 3)), np.ones((3, 2))):
         with pytest.raises(ValueError, match="coupling of 3 and 3 trials"):
             fit_similarity(A, A, coupling)
+    with pytest.raises(ValueError, match="coupling contains NaN, in 3 of 3 rows"):
+        fit_similarity(A, A, np.full((3, 3), np.nan))
+    with pytest.raises(ValueError, match="coupling must be at least 0, got -1"):
+        fit_similarity(A, A, -np.eye(3))
     with pytest.raises(ValueError, match="same n_bins and d"):
         assign_trials(A, A[:, :3], 1.0)
