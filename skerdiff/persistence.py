@@ -4,8 +4,8 @@ A file is a ZIP archive, not compressed, of three kinds of members: ``header.jso
 what wrote it and what is in it, ``content.json`` is the graph of objects, and
 ``arrays/0``, ``arrays/1`` and so on are the values of arrays, byte by byte. Objects are
 made without calling their class, and only of classes of skerdiff, scikit-learn and
-torch's layers; of others only of those that the user trusts. Compiled objects, trees of
-scikit-learn say, are kept as skops keeps them, which runs no code either.
+torch's layers; of others only of those that the user trusts. The compiled classes of
+scikit-learn, trees say, are called, with numbers; there is a list of them.
 """
 
 # Authors: The skerdiff developers
@@ -15,20 +15,24 @@ import datetime
 import json
 import os
 import secrets
+import shutil
 import zipfile
 from contextlib import suppress
 from pathlib import Path
 
 from .exceptions import LoadError, VersionWarning
-from .utils._graph import ARRAYS, OTHERS, GraphReader, GraphWriter
+from .sessions import SessionReader
+from .utils._graph import ARRAYS, GraphReader, GraphWriter
 from .utils._show_versions import versions_of
+from .utils._torch import resolve_device
+from .utils._trust import Trust
 from .utils._version import VERSION
 from .utils._warnings import warn_caller
 
 __all__ = ["load", "read_header", "save"]
 
 FORMAT = 1  # raised when older versions cannot read what is written
-_PACKAGES = ("skerdiff", "scikit-learn", "torch", "numpy", "scipy", "skops")
+_PACKAGES = ("skerdiff", "scikit-learn", "torch", "numpy", "scipy")
 _HEADER, _CONTENT = "header.json", "content.json"
 
 
@@ -76,6 +80,11 @@ def save(estimator, path):
     >>> np.array_equal(again.transform(X), aligner.transform(X))
     True
     """
+    if not _is_saved(estimator):
+        raise TypeError(
+            f"save takes an estimator or a SessionReader, got "
+            f"{type(estimator).__name__}."
+        )
     writer = GraphWriter()
     root = writer.write(estimator, type(estimator).__name__)
     header = {
@@ -86,10 +95,10 @@ def save(estimator, path):
         "classes": sorted(writer.classes),
     }
     content = {"root": root, "nodes": writer.nodes}
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # a link stays one
     if not path.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {path.parent} to save to.")
-    whole = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    whole = path.with_name(f".{secrets.token_hex(8)}")
     try:
         with (
             open(whole, "xb") as file,
@@ -99,10 +108,10 @@ def save(estimator, path):
             archive.writestr(_CONTENT, json.dumps(content))
             for i, array in enumerate(writer.arrays):
                 archive.writestr(f"{ARRAYS}/{i}", array.tobytes())
-            for i, other in enumerate(writer.others):
-                archive.writestr(f"{OTHERS}/{i}", other)
         with open(whole, "rb+") as file:
             os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, whole)  # who may read it
         os.replace(whole, path)
     except BaseException:
         with suppress(OSError):
@@ -111,7 +120,7 @@ def save(estimator, path):
 
 
 def read_header(path):
-    """Read what a file says of itself, and load nothing.
+    """Read what a file claims of itself, and load nothing.
 
     Parameters
     ----------
@@ -162,6 +171,8 @@ def load(path, *, trusted=(), device=None):
     LoadError
         If the file is damaged, no file of skerdiff's, of a newer version, or holds
         objects of classes that are not trusted. It is a ValueError.
+    ValueError
+        If there is no such device.
 
     Warns
     -----
@@ -175,12 +186,16 @@ def load(path, *, trusted=(), device=None):
     are rebuilt by scikit-learn, which checks them little: of a crafted file they may
     crash the process.
     """
+    if device is not None:
+        resolve_device(device)
     with _opened(path) as archive:
         header = _header(archive, path)
-        reader = GraphReader(archive, header["packages"], trusted)
+        reader = GraphReader(archive, Trust(trusted, header["packages"]))
         try:
             content = json.loads(archive.read(_CONTENT))
             estimator = reader.read_all(content["root"], content["nodes"])
+            if not _is_saved(estimator):
+                raise LoadError(f"it holds no estimator, but {type(estimator)}.")
         except LoadError as error:
             raise LoadError(f"{os.fspath(path)!r} cannot be loaded: {error}") from error
         except Exception as error:  # whatever a damaged file leads to
@@ -203,7 +218,15 @@ def load(path, *, trusted=(), device=None):
     return estimator
 
 
+def _is_saved(value):
+    """Whether a file may hold it, not as a part of something else."""
+    is_estimator = hasattr(value, "get_params") and not isinstance(value, type)
+    return is_estimator or isinstance(value, SessionReader)
+
+
 def _set_device(estimator, device):
+    if isinstance(estimator, SessionReader):
+        estimator = estimator.latent_model
     params = estimator.get_params(deep=True)
     names = [n for n in params if n == "device" or n.endswith("__device")]
     estimator.set_params(**dict.fromkeys(names, device))

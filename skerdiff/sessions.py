@@ -13,7 +13,8 @@ from .geometry import RigidMap
 from .metrics import bits_per_spike
 from .utils._arrays import check_numbers
 from .utils._settings import own_settings
-from .utils._torch import as_tensor, limit_threads
+from .utils._threads import limit_threads
+from .utils._torch import as_tensor
 from .utils._version import VERSION
 from .utils._warnings import warn_of_version
 

@@ -34,7 +34,7 @@ ALLOWED = {
     "decoding": SCORES,
     "sessions": SCORES | {"latent"},
     "alignment": MODELS,
-    "persistence": {"exceptions", "utils"},
+    "persistence": SCORES | {"latent", "sessions"},
     "model_selection": MODELS | {"alignment"},
     "plotting": MODELS | {"alignment"},
 }

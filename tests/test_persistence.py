@@ -13,15 +13,22 @@ import pytest
 import sklearn
 import torch
 from numpy.testing import assert_array_equal
+from scipy.special import expit
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.decomposition import PCA
-from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
+from sklearn.ensemble import (
+    GradientBoostingRegressor,
+    HistGradientBoostingRegressor,
+    RandomForestRegressor,
+)
+from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.kernel_ridge import KernelRidge
-from sklearn.linear_model import LinearRegression, Ridge, RidgeCV
+from sklearn.linear_model import LinearRegression, Ridge, RidgeCV, SGDRegressor
 from sklearn.model_selection import GridSearchCV
+from sklearn.multioutput import MultiOutputRegressor
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.neural_network import MLPRegressor
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVR
 
@@ -100,7 +107,11 @@ DECODERS = [
     LinearRegression(),
     make_pipeline(StandardScaler(), PCA(2), Ridge()),
     RandomForestRegressor(3, random_state=0),
-    KNeighborsRegressor(2),
+    KNeighborsRegressor(2, algorithm="kd_tree"),
+    KNeighborsRegressor(2, algorithm="ball_tree"),
+    MultiOutputRegressor(GradientBoostingRegressor(n_estimators=2, random_state=0)),
+    MultiOutputRegressor(SGDRegressor(random_state=0)),
+    GaussianProcessRegressor(),
     KernelRidge(),
     MLPRegressor(
         hidden_layer_sizes=(3,), max_iter=2, random_state=np.random.RandomState(0)
@@ -184,6 +195,10 @@ def test_a_model_is_loaded_for_another_device(path):
     assert load(path)[0].device == "cuda"
     found = load(path, device="cpu")
     assert found[0].device == found[0].latent_model.device == "cpu"
+    reader = clone(aligner).set_params(device="cpu").fit(X).sessions_["source"]
+    assert again(reader, path, device="cpu").latent_model.device == "cpu"
+    with pytest.raises(ValueError, match="device='nonsense' is no device of torch"):
+        load(path, device="nonsense")
     assert isinstance(
         again(clone(VAE).set_params(device=torch.device("cpu")), path).device,
         torch.device,
@@ -236,6 +251,83 @@ def test_a_class_that_cannot_be_imported_cannot_be_saved(path):
 
     with pytest.raises(TypeError, match="Local, which cannot be imported"):
         save(Local(), path)
+
+
+class OwnPipeline(Pipeline):
+    """A pipeline of a user."""
+
+
+class OwnDict(dict):
+    """More than its attributes."""
+
+
+def test_saving_changes_nothing(path):
+    own = OwnPipeline([("ridge", Ridge())], memory="cache")
+    save(own, path)
+    assert own.memory == "cache"
+    assert load(path, trusted=[OwnPipeline]).memory is None
+
+
+@pytest.mark.parametrize("value", [5, None, Ridge, [Ridge()], X])
+def test_what_is_no_estimator_is_not_saved(path, value):
+    with pytest.raises(TypeError, match="save takes an estimator"):
+        save(value, path)
+    assert not path.exists()
+
+
+def _bits(i):
+    return getattr(np.random, ["PCG64", "MT19937", "SFC64"][i])(0)
+
+
+RECORDS = np.zeros(2, dtype=[("a", "f8"), ("b", "f4", (2,))])
+
+
+@pytest.mark.parametrize("value", [OwnDict(a=1), b"bytes", RECORDS, print, iter("")])
+def test_what_cannot_be_loaded_is_not_saved(path, value):
+    with pytest.raises(TypeError, match=r"kw_args.*cannot be saved"):
+        save(FunctionTransformer(kw_args={"a": value}), path)
+    assert not path.exists()
+
+
+KEPT = [
+    np.sqrt,
+    np.mean,
+    expit,
+    np.zeros(3, dtype=np.dtype([("a", "u1"), ("b", "f8")], align=True)),
+    np.dtype("f4"),
+    np.datetime64("2026-11-27"),
+    (1 + 2j),
+    range(3),
+]
+
+
+@pytest.mark.parametrize("value", KEPT)
+def test_what_estimators_may_hold_is_kept(path, value):
+    found = again(FunctionTransformer(kw_args={"a": value}), path).kw_args["a"]
+    assert_array_equal(found, value)
+    assert type(found) is type(value)
+    assert getattr(found, "dtype", None) == getattr(value, "dtype", None)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [np.random.RandomState(3), *map(np.random.Generator, map(_bits, range(3)))],
+    ids=["RandomState", "PCG64", "MT19937", "SFC64"],
+)
+def test_generators_go_on_where_they_were(path, made):
+    made.standard_normal(3)
+    found = again(FunctionTransformer(kw_args={"a": made}), path).kw_args["a"]
+    assert_array_equal(found.standard_normal(5), made.standard_normal(5))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes and links of files")
+def test_a_file_that_was_there_keeps_its_mode_and_links(path):
+    path.touch(mode=0o600)
+    link = path.with_name("link")
+    link.symlink_to(path)
+    save(VAE, link)
+    assert link.is_symlink() and path.stat().st_mode & 0o777 == 0o600
+    assert repr(load(path)) == repr(VAE)
 
 
 @pytest.mark.parametrize("missing", ["folder/day0.skerdiff"])
@@ -452,17 +544,88 @@ ATTACKS = {
     "no such node": ["list", [{"@": 99}]],
     "a list as a value": ["list", [[1, 2]]],
     "part of itself": ["tuple", [{"@": 0}]],
-    "a pickle as skops": ["skops", 0],
+    "a call of a function": [
+        "compiled",
+        ["sklearn.utils._testing", "check_output"],
+        [],
+    ],
+    "a call of a class": ["compiled", ["sklearn.pipeline", "Pipeline"], []],
+    "a function among compiled classes": [
+        "compiled",
+        ["sklearn.tree._tree", "_build_pruned_tree_ccp"],
+        [],
+    ],
+    "an import of a compiled module": ["compiled", ["sklearn.tree._tree", "np"], []],
+    "a module of tests": ["class", ["sklearn.utils.tests.test_bunch", "Bunch"]],
+    "a class of tests": ["class", ["sklearn.utils._testing", "MinimalClassifier"]],
+    "a function of NumPy that reads files": ["numpy", "load"],
+    "a function of NumPy elsewhere": ["numpy", "lib.npyio.load"],
+    "a generator of no kind": ["random", "Generator", {"@": 1}],
+    "one array of a range": ["masked", [{"@": 1}, {"@": 1}]],
+    "a dtype of objects": ["dtype", "|O"],
+    "no estimator at all": ["list", []],
 }
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_crafted_files_are_refused(path, attack):
-    graph(path, ATTACKS[attack])
+    nodes = [ATTACKS[attack], ["dict", [["bit_generator", "default_rng"]]]]
+    graph(path, *nodes, root={"@": 0})
     modules = set(sys.modules)
     with pytest.raises(LoadError):
         load(path)
     assert not any("__main__" in name for name in set(sys.modules) - modules)
+
+
+def test_what_is_trusted_is_not_called(path):
+    """With arguments of the file it could do anything."""
+    class_or_function = [OwnDecoder.__module__, "scale_down"]
+    for how in ("compiled", "object"):
+        graph(path, [how, class_or_function, "state", {}])
+        with pytest.raises(LoadError):
+            load(path, trusted=[scale_down])
+    graph(path, ["function", [OwnDecoder.__module__, "OwnDecoder"]])
+    with pytest.raises(LoadError, match="nothing that a file may hold as function"):
+        load(path, trusted=[OwnDecoder])
+
+
+def test_one_member_is_one_array(path):
+    """Or a file of a megabyte could fill the memory."""
+    save(clone(LINEAR).fit(X), path)
+    arrays = [["array", 0, "|u1", [-1], "C", False] for _ in range(2)]
+    rewrite(
+        path,
+        content_json=lambda _: {
+            "root": {"@": 2},
+            "nodes": [*arrays, ["list", [{"@": 0}, {"@": 1}]]],
+        },
+    )
+    with pytest.raises(LoadError, match="two arrays are in one member"):
+        load(path)
+    graph(path, ["masked", [{"@": 1}]], ["range", [0, 10**9, 1]], root={"@": 0})
+    with pytest.raises(LoadError, match="not made of arrays"):
+        load(path)
+
+
+def test_a_hidden_cache_is_not_used(tmp_path, path):
+    """What is in a cache is run; one of a file could be planted."""
+    fitted = GeometryAligner(LINEAR, n_starts=1, random_state=0).fit(X, Y)
+    save(make_pipeline(fitted), path)
+
+    def plant(content):
+        for node in content["nodes"]:
+            if node[0] == "object" and "memory" in node[3]:
+                node[3]["memory"] = str(tmp_path)
+            if node[0] == "object" and "_memory" in node[3]:
+                content["nodes"].append(["tuple", [None, str(tmp_path)]])
+                node[3]["_memory"] = {"@": len(content["nodes"]) - 1}
+        return content
+
+    rewrite(path, content_json=plant)
+    found = load(path)
+    assert found.memory is None and found[0].memory is None
+    found[0].adapt(TARGET)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
 def test_a_deep_graph_is_no_crash(path):
@@ -494,7 +657,7 @@ def test_a_planted_pickle_is_never_read(saved, path):
     made = path.with_name("made")
     with zipfile.ZipFile(path) as archive:
         content = {name: archive.read(name) for name in archive.namelist()}
-    for name in ("arrays/0", "content.json", "skops/0"):
+    for name in ("arrays/0", "content.json", "header.json"):
         with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
             for member, data in (content | {name: pickle.dumps(Planted(made))}).items():
                 archive.writestr(member, data)

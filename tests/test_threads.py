@@ -13,11 +13,16 @@ import torch
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
-from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
+from threadpoolctl import (
+    OpenBLASController,
+    ThreadpoolController,
+    threadpool_info,
+    threadpool_limits,
+)
 
 from skerdiff import ERDiffAligner, GeometryAligner, PerBinRegressor, adapt
-from skerdiff.utils._torch import limit_threads
-from tests.estimators import ALIGNERS, PRIOR, VAE, small_data
+from skerdiff.utils._threads import limit_threads
+from tests.estimators import ALIGNERS, LINEAR, PRIOR, VAE, small_data
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning"),
@@ -152,28 +157,69 @@ def blas():
 
 @pytest.fixture
 def two_threads():
-    with threadpool_limits(2):
-        if blas() != {2}:
-            pytest.skip("BLAS has one thread here")
-        yield
+    """All pools have two threads, as if nobody had limited them."""
+    before, everything = pools(), ThreadpoolController().lib_controllers
+    for pool in everything:
+        pool.set_num_threads(2)
+    OpenBLASController.clear_controlling_thread()
+    if blas() != {2}:
+        pytest.skip("BLAS has one thread here")
+    yield
+    for pool, n_threads in zip(everything, before, strict=True):
+        pool.set_num_threads(n_threads)
+    OpenBLASController.clear_controlling_thread()
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_limits_of_threads_that_overlap_do_not_stay():
+@pytest.mark.parametrize("first, second", [(1, 1), (2, 1), (1, 2)])
+def test_limits_of_threads_that_overlap_do_not_stay(first, second):
     inside, leave = threading.Event(), threading.Event()
 
     def hold():
-        with limit_threads(1):
+        with limit_threads(second):
             inside.set()
             leave.wait(60)
 
     thread = threading.Thread(target=hold)
-    with limit_threads(1):
+    with limit_threads(first):
         thread.start()
         inside.wait(60)
+        assert blas() == {1}
+    assert blas() == {second}
     leave.set()
     thread.join()
     assert blas() == {2}
+    with limit_threads(1):  # and another thread can still set one
+        assert in_threads(limited) == [{1}]
+    assert in_threads(limited) == [{1}]
+
+
+def limited():
+    with limit_threads(1):
+        return blas()
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_limits_of_others_that_overlap_do_not_stay():
+    with limit_threads(1), threadpool_limits(1):
+        assert blas() == {1}
+    assert blas() == {2}
+    others = threadpool_limits(1, user_api="blas")
+    with others:
+        entered = limit_threads(1)
+        entered.__enter__()
+    assert blas() == {2}
+    entered.__exit__(None, None, None)
+    assert blas() == {2}
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_fits_that_overlap_leave_the_number_of_threads():
+    X, y = small_data()
+    aligners = [GeometryAligner(LINEAR, n_starts=n, random_state=0) for n in (1, 9, 4)]
+    for _ in range(3):
+        in_threads(*(lambda a=a: clone(a).fit(X, y).adapt(X[::-1]) for a in aligners))
+        assert blas() == {2}
 
 
 @pytest.mark.usefixtures("two_threads")

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ..utils._random import make_generator
 from ..utils._sklearn import COUNT, NON_NEGATIVE, POSITIVE, Interval
-from ..utils._torch import limit_threads
+from ..utils._threads import limit_threads
 from ._gradient import AdversarialAligner
 from ._objective import Objective
 from ._parameters import aligner, parameter

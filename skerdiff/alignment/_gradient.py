@@ -17,7 +17,8 @@ from ..sessions import NetworkMap
 from ..utils._arrays import mean_and_variance
 from ..utils._random import SeededTorch, derive_seed, numpy_generator
 from ..utils._sklearn import COUNT, POSITIVE, HasMethods, Interval
-from ..utils._torch import as_tensor, limit_threads, resolve_device
+from ..utils._threads import limit_threads
+from ..utils._torch import as_tensor, resolve_device
 from ..utils._training import progress_bar
 from ._base import StartingAligner
 from ._loop import TrainableReadIn, adapt_readin

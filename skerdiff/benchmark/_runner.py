@@ -22,7 +22,7 @@ from joblib import Parallel, delayed, parallel_config
 
 from ..exceptions import BenchmarkError
 from ..utils._code import classes_of, code_digest
-from ..utils._torch import limit_threads
+from ..utils._threads import limit_threads
 from ._provenance import made_by
 from ._results import PLAN, open_results, read_results, write_whole
 from ._sessions import MODEL_SETTINGS

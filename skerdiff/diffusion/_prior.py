@@ -19,7 +19,8 @@ from ..utils._atomic import all_or_nothing
 from ..utils._random import derive_seed, draw_seed, make_generator, numpy_generator
 from ..utils._settings import own_settings
 from ..utils._sklearn import COUNT, POSITIVE, Interval, StrOptions
-from ..utils._torch import as_tensor, limit_threads, resolve_device
+from ..utils._threads import limit_threads
+from ..utils._torch import as_tensor, resolve_device
 from ..utils._training import train_module
 from ._base import TrajectoryPrior
 from ._closed_form import fit_closed_forms

@@ -21,6 +21,7 @@ from sklearn.cluster import KMeans
 
 from ..utils._random import derive_seed, numpy_generator
 from ..utils._sklearn import COUNT, NON_NEGATIVE, Interval
+from ..utils._threads import limit_threads
 from ._checks import TRIALS, check_shape, checked, instances
 from ._similarity import (
     N_MODES,
@@ -265,7 +266,8 @@ def _landmarks(Z, k, rng):
     distinct = np.unique(np.round(rows / (np.abs(rows).max() or 1.0), 9), axis=0)
     k = min(k, len(distinct))
     seed = rng.randint(2**31 - 1)
-    found = KMeans(k, n_init=3, random_state=seed).fit(rows)
+    with limit_threads(1):  # KMeans sets one too, but not so that threads may overlap
+        found = KMeans(k, n_init=3, random_state=seed).fit(rows)
     masses = np.bincount(found.labels_, minlength=k) / len(Z)
     used = masses > 0
     return found.cluster_centers_.reshape(k, *Z.shape[1:])[used], masses[used]

@@ -16,7 +16,8 @@ from ..utils._arrays import in_parts, mean_and_variance
 from ..utils._atomic import all_or_nothing
 from ..utils._settings import own_settings
 from ..utils._sklearn import COUNT, NON_NEGATIVE, StrOptions
-from ..utils._torch import as_tensor, limit_threads
+from ..utils._threads import limit_threads
+from ..utils._torch import as_tensor
 from ._base import by_length, check_lengths, is_within
 from ._decoder import DecodingLatentModel
 from ._features import activity_features, choose_likelihood

@@ -14,7 +14,8 @@ from ..utils._atomic import all_or_nothing
 from ..utils._random import derive_seed, draw_seed, numpy_generator
 from ..utils._settings import own_settings
 from ..utils._sklearn import COUNT, NON_NEGATIVE, POSITIVE, Interval, StrOptions
-from ..utils._torch import as_tensor, limit_threads, resolve_device, shared_tensor
+from ..utils._threads import limit_threads
+from ..utils._torch import as_tensor, resolve_device, shared_tensor
 from ..utils._training import train_module
 from ._base import by_length, check_lengths, is_within
 from ._decoder import DecodingLatentModel

@@ -10,7 +10,7 @@ from sklearn.model_selection import KFold
 
 from ..utils._arrays import check_numbers
 from ..utils._settings import own_settings
-from ..utils._torch import limit_threads
+from ..utils._threads import limit_threads
 from ._label_free import whiten
 from ._trajectories import check_folds
 

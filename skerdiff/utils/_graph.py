@@ -21,19 +21,18 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Bunch
 
 from ..exceptions import LoadError
+from ._trust import is_compiled, numpy_function
 from ._version import VERSION
 
-ARRAYS, OTHERS = "arrays", "skops"  # folders of members of the file
+ARRAYS = "arrays"  # folder of members of the file
 _PLAIN_DTYPE = re.compile(r"[<>|][biufc]\d{1,2}|[<>|][SU]\d{1,6}|[<>|][mM]8(\[\w+\])?")
-# never imported from a file: they run commands
-_NOT_FROM = re.compile(r"(^|\.)(__|benchmark(\.|$)|cli$)")
-_FUNCTIONS = "skerdiff.metrics"  # whose functions scorers hold
 # caches are folders of this machine, whose files are run
 _NO_CACHE = {"memory": None, "_memory": (None, None)}
 _VERSIONS = {
     "_skerdiff_version": VERSION,
     "_sklearn_version": sklearn.__version__,
 }
+_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
 _DICTS = {cls.__name__: cls for cls in (dict, OrderedDict, Bunch)}
 
 
@@ -44,7 +43,7 @@ class GraphWriter:
     ----------
     nodes : list
         The nodes.
-    arrays, others : list of ndarray, list of bytes
+    arrays : list of ndarray
         What members of the file are to hold.
     estimators : list of dict
         Place, class, parameters and data of each estimator.
@@ -53,7 +52,7 @@ class GraphWriter:
     """
 
     def __init__(self):
-        self.nodes, self.arrays, self.others = [], [], []
+        self.nodes, self.arrays = [], []
         self.estimators, self.classes = [], set()
         self._met, self._alive = {}, []
 
@@ -95,7 +94,7 @@ class GraphWriter:
         if isinstance(value, torch.device):
             return ["device", str(value)]
         if isinstance(value, np.dtype):
-            return ["dtype", value.str]
+            return ["dtype", _described(value, place)]
         if isinstance(value, slice | range):
             parts = value.start, value.stop, value.step
             return [kind.__name__, [self.write(v, place) for v in parts]]
@@ -107,9 +106,21 @@ class GraphWriter:
             return ["class", self._named(value, place)]
         if inspect.isfunction(value):
             return ["function", self._named(value, place)]
+        if isinstance(value, np.random.RandomState | np.random.Generator):
+            is_old = isinstance(value, np.random.RandomState)
+            state = value.get_state(legacy=False) if is_old else _state_of(value)
+            return ["random", kind.__name__, self.write(state, place)]
+        if name := _numpy_name(value):
+            return ["numpy", name]
+        if is_compiled(kind):
+            return self._compiled(value, place)
         if _has_attributes(value):
             return self._object(value, place)
-        return self._other(value, place)
+        raise TypeError(
+            f"{place} is a {kind.__module__}.{kind.__qualname__}, which cannot be "
+            "saved. Files hold estimators, arrays, and objects that are no more than "
+            "their attributes."
+        )
 
     def _tensor(self, value, place):
         if value.is_sparse or value.dtype == torch.bfloat16 or value.is_complex():
@@ -124,11 +135,7 @@ class GraphWriter:
         if array.dtype == object:
             items = [self.write(v, place) for v in array.ravel()]
             return ["objects", list(array.shape), items]
-        dtype = array.dtype.descr if array.dtype.names else array.dtype.str
-        if _dtype_of(dtype) != array.dtype:
-            raise TypeError(
-                f"{place} is an array of type {array.dtype}, which cannot be saved."
-            )
+        dtype = _described(array.dtype, place)
         self.arrays.append(array)
         order = (
             "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
@@ -151,10 +158,8 @@ class GraphWriter:
                     "data": getattr(value, "_data_fingerprint", None),
                 }
             )
-        state = value.__getstate__()
+        state = _without_cache(value.__class__, value.__getstate__())
         if isinstance(state, dict):
-            if isinstance(value, BaseEstimator):
-                state |= {k: v for k, v in _NO_CACHE.items() if k in state}
             items = {k: self.write(v, f"{place}.{k}") for k, v in state.items()}
             state = ["state", items]
         elif state is None:
@@ -173,19 +178,32 @@ class GraphWriter:
         self.classes.add(f"{module}.{name}")
         return [module, name]
 
-    def _other(self, value, place):
-        import skops.io
+    def _compiled(self, value, place):
+        """What makes an object of a compiled class, and its state."""
+        func, args, *state = value.__reduce__()
+        if func is not type(value):  # objects that are made with no arguments
+            func, args = type(value), None
+        name = self._named(func, place)
+        given = None if args is None else [self.write(a, place) for a in args]
+        return ["compiled", name, given, self.write(state[0] if state else None, place)]
 
-        try:
-            content = skops.io.dumps(value)
-        except Exception as error:
-            raise TypeError(
-                f"{place} is a {type(value).__module__}.{type(value).__qualname__}, "
-                f"which cannot be saved ({error})."
-            ) from error
-        self.classes.update(skops.io.get_untrusted_types(data=content))
-        self.others.append(content)
-        return ["skops", len(self.others) - 1]
+
+def _state_of(generator):
+    return generator.bit_generator.state
+
+
+def _numpy_name(value):
+    """Name of a function of NumPy or SciPy that a file may hold, or None."""
+    name = getattr(value, "__name__", None)
+    names = (name, f"special.{name}") if isinstance(name, str) else ()
+    return next((n for n in names if numpy_function(n) is value), None)
+
+
+def _without_cache(cls, state):
+    """State of an object; of an estimator without its caches."""
+    if not (isinstance(state, dict) and issubclass(cls, BaseEstimator)):
+        return state
+    return state | {k: v for k, v in _NO_CACHE.items() if k in state}
 
 
 def _short(value):
@@ -194,14 +212,29 @@ def _short(value):
     return repr(value)[:200] if plain else type(value).__name__
 
 
+def _described(dtype, place):
+    """Description of a dtype, see `_dtype_of`."""
+    description = dtype.str
+    if dtype.names:
+        fields = [dtype.fields[name] for name in dtype.names]
+        description = {
+            "names": list(dtype.names),
+            "formats": [field[0].str for field in fields],
+            "offsets": [field[1] for field in fields],
+            "itemsize": dtype.itemsize,
+        }
+    if _dtype_of(description) != dtype:
+        raise TypeError(f"{place} is of type {dtype}, which cannot be saved.")
+    return description
+
+
 def _dtype_of(description):
     """Dtype of numbers or text, or of records of them; None for any other."""
-    if isinstance(description, str):
-        plain = _PLAIN_DTYPE.fullmatch(description)
-        return np.dtype(description) if plain else None
-    fields = [(name, _dtype_of(field)) for name, field in description]
-    # not ==: NumPy takes None for a dtype
-    return None if any(of is None for _, of in fields) else np.dtype(fields)
+    record = isinstance(description, dict)
+    formats = description["formats"] if record else [description]
+    if not all(_PLAIN_DTYPE.fullmatch(part) for part in formats):
+        return None  # np.dtype(...) == None holds for some
+    return np.dtype(description)
 
 
 def _has_attributes(value):
@@ -212,6 +245,8 @@ def _has_attributes(value):
         and kind.__reduce__ is object.__reduce__
         and hasattr(value, "__dict__")
         and kind.__module__ not in ("builtins", "numpy")
+        # a subclass of dict or str, say, is more
+        and kind.__new__ is object.__new__
     )
 
 
@@ -223,99 +258,23 @@ class GraphReader:
     ----------
     archive : ZipFile
         The file.
-    packages : dict
-        Versions of the packages that wrote it.
-    trusted : list of type or str
-        What it may hold objects of, besides what always may.
+    trust : Trust
+        What may be made.
     """
 
-    def __init__(self, archive, packages, trusted):
-        self.archive, self.packages = archive, packages
-        self.trusted, self.compiled = {}, []
-        for entry in [trusted] if isinstance(trusted, str | type) else trusted:
-            if isinstance(entry, str):
-                self.trusted[entry] = None
-            elif hasattr(entry, "__qualname__"):
-                self.trusted[f"{entry.__module__}.{entry.__qualname__}"] = entry
-            else:
-                raise TypeError(
-                    "trusted takes classes, or names such as 'my_package.MyModel', got "
-                    f"{entry!r}."
-                )
+    def __init__(self, archive, trust):
+        self.archive, self.trust, self.members = archive, trust, set()
 
     def read_all(self, root, nodes):
         """Make the object of the root, when all classes are known to be trusted."""
-        names = {
-            tuple(node[1])
+        named = {
+            (node[0], *node[1])
             for node in nodes
-            if node[0] in ("object", "class", "function")
+            if node[0] in ("object", "class", "function", "compiled")
         }
-        refused = [f"{m}.{n}" for m, n in sorted(names) if not self._is_trusted(m, n)]
-        refused += self._untrusted_others()
-        if refused:
-            raise LoadError(
-                f"it holds objects of {', '.join(refused)}, which are not trusted. If "
-                f"you trust them, write load(path, trusted={refused!r})."
-            )
-        self.classes = {name: self._find(*name) for name in names}
+        self.found = self.trust.find_all(named)
         self.nodes, self.made, self.open = nodes, {}, set()
         return self._read(root)
-
-    def _is_trusted(self, module, name):
-        if f"{module}.{name}" in self.trusted:
-            return True
-        first = module.split(".")[0]
-        return (
-            first in ("skerdiff", "sklearn")
-            or module.startswith("torch.nn.modules.")
-            or (module, name) in _BUILTIN
-        ) and not _NOT_FROM.search(module)
-
-    def _untrusted_others(self):
-        members = [n for n in self.archive.namelist() if n.startswith(f"{OTHERS}/")]
-        if not members:
-            return []
-        import skops.io
-
-        found = {
-            name
-            for member in members
-            for name in skops.io.get_untrusted_types(data=self.archive.read(member))
-        }
-        # compiled classes, trees and losses say
-        self.compiled = [name for name in found if name.startswith("sklearn.")]
-        return sorted(found - set(self.trusted) - set(self.compiled))
-
-    def _find(self, module, name):
-        """Class or function of a name, of which objects may be made."""
-        if (module, name) in _BUILTIN:
-            return _BUILTIN[module, name]
-        given = self.trusted.get(f"{module}.{name}")
-        if given is not None:
-            return given
-        try:
-            found = getattr(import_module(module), name)
-        except (ImportError, AttributeError) as error:
-            written = self.packages.get(module.split(".")[0])
-            raise LoadError(
-                f"there is no {module}.{name} here ({error}). It was written with "
-                f"{written or 'another version'} of its package: install that one."
-            ) from error
-        if f"{module}.{name}" in self.trusted:
-            return found
-        own = getattr(found, "__module__", None) == module
-        if inspect.isfunction(found):
-            allowed = own and module.startswith(_FUNCTIONS)
-        else:
-            allowed = own and isinstance(found, type)
-            if module.startswith("torch"):
-                allowed = allowed and issubclass(found, torch.nn.Module)
-        if not allowed:
-            raise LoadError(
-                f"{module}.{name} is nothing that a file may hold. If you trust it, "
-                f"write load(path, trusted=['{module}.{name}'])."
-            )
-        return found
 
     def _read(self, value):
         if not isinstance(value, dict):
@@ -348,9 +307,7 @@ class GraphReader:
         return made
 
     def _make_object(self, i, name, how, state):
-        cls = self.classes[tuple(name)]
-        if not isinstance(cls, type):
-            raise LoadError(f"it is damaged: {'.'.join(name)} is no class.")
+        cls = self.found["object", *name]
         self.made[i] = made = object.__new__(cls)
         if how == "state":
             state = {key: self._read(value) for key, value in state.items()}
@@ -358,17 +315,54 @@ class GraphReader:
             state |= {key: now for key, now in _VERSIONS.items() if key in state}
         else:
             state = self._read(state)
+        state = _without_cache(cls, state)
         if hasattr(cls, "__setstate__"):
             made.__setstate__(state)
         else:
             vars(made).update(state)
         return made
 
-    def _make_class(self, i, name):
-        return self.classes[tuple(name)]
+    def _make_named(self, i, name):
+        return self.found[self.nodes[i][0], *name]
+
+    def _make_compiled(self, i, name, args, state):
+        cls = self.found["compiled", *name]
+        made = cls.__new__(cls) if args is None else cls(*self._several(args))
+        if state is not None:
+            made.__setstate__(self._read(state))
+        return made
+
+    def _make_random(self, i, kind, state):
+        state = self._read(state)
+        if state["bit_generator"] not in _GENERATORS:
+            raise LoadError("it is damaged: there is no such generator.")
+        bits = getattr(np.random, state["bit_generator"])()
+        if kind == "RandomState":
+            made = np.random.RandomState(bits)
+            made.set_state(state)
+        else:
+            made = np.random.Generator(bits)
+            bits.state = state
+        return made
+
+    def _make_numpy(self, i, name):
+        function = numpy_function(name)
+        if function is None:
+            raise LoadError(f"NumPy's {name} is no function that a file may hold.")
+        return function
+
+    def _make_masked(self, i, parts):
+        parts = self._several(parts)
+        if not all(isinstance(part, np.ndarray) for part in parts):
+            raise LoadError("it is damaged: a masked array is not made of arrays.")
+        return np.ma.MaskedArray(*parts)
 
     def _make_array(self, i, member, dtype, shape, order, is_scalar):
-        content, dtype = self.archive.read(f"{ARRAYS}/{int(member)}"), _dtype_of(dtype)
+        member, dtype = int(member), _dtype_of(dtype)
+        if member in self.members:  # or small files could fill the memory
+            raise LoadError("it is damaged: two arrays are in one member.")
+        self.members.add(member)
+        content = self.archive.read(f"{ARRAYS}/{member}")
         if dtype is None:
             raise LoadError("it is damaged: an array is of no plain type.")
         flat = np.frombuffer(content, dtype) if content else np.empty(0, dtype)
@@ -387,17 +381,7 @@ class GraphReader:
             return torch.nn.Parameter(tensor, requires_grad=bool(requires_grad))
         return tensor.requires_grad_(bool(requires_grad))
 
-    def _make_skops(self, i, member):
-        import skops.io
 
-        content = self.archive.read(f"{OTHERS}/{int(member)}")
-        return skops.io.loads(content, trusted=[*self.trusted, *self.compiled])
-
-
-_BUILTIN = {
-    (cls.__module__, cls.__qualname__): cls
-    for cls in (bool, int, float, str, complex, np.float64, np.float32, np.int64)
-}
 _MAKERS = {
     "list": GraphReader._make_list,
     "tuple": lambda reader, i, values: tuple(reader._several(values)),
@@ -405,18 +389,20 @@ _MAKERS = {
     "frozenset": lambda reader, i, values: frozenset(reader._several(values)),
     "array": GraphReader._make_array,
     "objects": GraphReader._make_objects,
-    "masked": lambda reader, i, parts: np.ma.MaskedArray(*reader._several(parts)),
+    "masked": GraphReader._make_masked,
     "tensor": GraphReader._make_tensor,
     "device": lambda reader, i, name: torch.device(name),
-    "dtype": lambda reader, i, name: np.dtype(name),
+    "dtype": lambda reader, i, description: _dtype_of(description),
     "slice": lambda reader, i, parts: slice(*reader._several(parts)),
     "range": lambda reader, i, parts: range(*reader._several(parts)),
     "complex": lambda reader, i, parts: complex(*parts),
     "path": lambda reader, i, name: Path(name),
-    "class": GraphReader._make_class,
-    "function": GraphReader._make_class,
+    "class": GraphReader._make_named,
+    "function": GraphReader._make_named,
     "object": GraphReader._make_object,
-    "skops": GraphReader._make_skops,
+    "compiled": GraphReader._make_compiled,
+    "random": GraphReader._make_random,
+    "numpy": GraphReader._make_numpy,
 }
 for _name, _cls in _DICTS.items():
     _MAKERS[_name] = lambda reader, i, items, cls=_cls: reader._make_dict(i, items, cls)

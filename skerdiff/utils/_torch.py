@@ -1,13 +1,10 @@
-"""Devices, threads and tensors."""
+"""Devices and tensors."""
 
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
-from functools import cache
-
 import numpy as np
 import torch
-from threadpoolctl import ThreadpoolController
 
 
 def resolve_device(device) -> torch.device:
@@ -34,26 +31,6 @@ def resolve_device(device) -> torch.device:
             "device='auto' or device='cpu'."
         )
     return resolved
-
-
-@cache
-def _thread_pools():
-    return ThreadpoolController()  # scanning the loaded libraries takes milliseconds
-
-
-def limit_threads(n_threads):
-    """Limit BLAS and OpenMP to `n_threads`, restored on leaving; never raises a limit.
-
-    The networks here are small: a recurrent one runs fastest on one thread, and no one
-    gains from more than a few. Workers that joblib has already limited stay so. Limits
-    of OpenMP are of each thread by itself. Those of BLAS are of the process: where
-    several threads set one, that of the first is in force.
-    """
-    now = {"openmp": [n_threads], "blas": [n_threads]}
-    for pool in _thread_pools().info():
-        now[pool["user_api"]].append(pool["num_threads"])
-    limits = {api: min(found) for api, found in now.items()}
-    return _thread_pools().limit(limits=limits)
 
 
 def as_tensor(X, dtype=torch.float32, device="cpu") -> torch.Tensor:

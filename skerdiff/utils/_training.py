@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from ._random import SeededTorch, derive_seed, make_generator
 from ._settings import own_settings, prepare_optimizers
-from ._torch import limit_threads
+from ._threads import limit_threads
 
 
 class _StopTraining(Exception):
