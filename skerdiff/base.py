@@ -22,6 +22,7 @@ from .utils._arrays import (
     check_table,
     is_table,
     refuse_others,
+    shape_of,
 )
 from .utils._sklearn import output_container
 from .utils._version import VERSION
@@ -104,13 +105,14 @@ class TrialEstimator(BaseEstimator):
             check_table(X)
         else:
             X = as_array(X)
-        if X.ndim > 3:
+        n_axes = len(shape_of(X))
+        if n_axes > 3:
             raise ValueError(
-                f"X has {X.ndim} axes, but activity of one session is of shape "
+                f"X has {n_axes} axes, but activity of one session is of shape "
                 "(n_trials, n_bins, n_neurons). For several sessions, write "
                 "skerdiff.Trials({'day0': X0, 'day1': X1})."
             )
-        form = Form(is_rows=X.ndim != 3)
+        form = Form(is_rows=n_axes != 3)
         if reset and hasattr(self, "transform"):
             self._check_output(form)  # before it takes minutes to fit
         if form.is_rows:

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from .base import TrialEstimator
 from .metrics import behaviour_r2_score
 from .trials import Trials
-from .utils._arrays import as_array, check_numbers, fingerprint, n_dims
+from .utils._arrays import as_array, check_numbers, fingerprint, shape_of
 from .utils._atomic import all_or_nothing
 from .utils._settings import own_settings
 from .utils._sklearn import HasMethods, Interval
@@ -188,7 +188,7 @@ class PerBinRegressor(MetaEstimatorMixin, RegressorMixin, TrialEstimator):
         """
         prediction, y = self.predict(X), as_array(y, "y")
         # (n_trials, n_bins) is one output without its axis
-        if isinstance(X, Trials) or n_dims(X) != 2:
+        if isinstance(X, Trials) or len(shape_of(X)) != 2:
             y, prediction = (
                 A[..., None] if A.ndim == 2 else A for A in (y, prediction)
             )

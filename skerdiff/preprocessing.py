@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .base import TrialEstimator
 from .trials import Trials
-from .utils._arrays import check_numbers, n_dims
+from .utils._arrays import check_numbers, shape_of
 from .utils._atomic import all_or_nothing
 from .utils._settings import own_settings
 from .utils._sklearn import COUNT, NON_NEGATIVE
@@ -111,7 +111,7 @@ class _Elementwise(OneToOneFeatureMixin, TransformerMixin, TrialEstimator):
         """
         check_is_fitted(self)
         # 2-D input keeps its columns
-        any_width = isinstance(X, Trials) or n_dims(X) == 3
+        any_width = isinstance(X, Trials) or len(shape_of(X)) == 3
         X, form = self._check_X(X, reset=False, any_width=any_width)
         self._check_output(form)
         return form.restore(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from .geometry import RigidMap
+from .latent._base import check_latents
 from .metrics import bits_per_spike
 from .utils._arrays import check_numbers
 from .utils._settings import own_settings
@@ -242,6 +243,7 @@ class SessionReader:
             Latents in the source's space.
         """
         Z = self.latent_model.encode(features, self.readin)
+        check_latents(self.latent_model, Z, features)
         return Z if self.latent_map is None else self.latent_map(Z)
 
     def with_report(self, **entries):

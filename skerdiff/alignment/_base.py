@@ -26,12 +26,12 @@ from ..geometry import (
     rigid_partners,
 )
 from ..latent import LatentModel, SequentialVAE
-from ..latent._base import check_fitted
+from ..latent._base import check_fitted, check_latents
 from ..metrics import agreement_scorer
 from ..sessions import SessionReader, SessionReport, activity_report
 from ..trials import Trials
-from ..utils._arrays import as_array, feature_names, fingerprint, is_table, n_dims
-from ..utils._atomic import ProcessLock, accept, all_or_nothing, draft_of
+from ..utils._arrays import feature_names, fingerprint, shape_of
+from ..utils._atomic import ProcessLock, accept, draft_of
 from ..utils._names import PREVIOUS, check_name
 from ..utils._random import derive_seed, draw_seed
 from ..utils._settings import own_settings
@@ -276,12 +276,15 @@ class BaseAligner(
 
     def _learn_source(self, features, latents=None):
         """Take from the source what target sessions are compared with."""
+        if latents is None:
+            latents = self.latent_model_.encode(features)
+            check_latents(self.latent_model_, latents, features)
         self._axes = principal_axes(features, min(GEOMETRY_DIMS, features.shape[2]))
         self._keep_source(
             features.dtype,
             project(features, *self._axes),
             self.latent_model_.activations(features),
-            self.latent_model_.encode(features) if latents is None else latents,
+            latents,
         )
 
     def _keep_source(self, dtype, *arrays):
@@ -404,8 +407,14 @@ class BaseAligner(
             )
         self._check_start(start)
         names = feature_names(X)
+        if start in self.sessions_:
+            self._check_columns(names, start)
+        elif start == PREVIOUS and not isinstance(X, Trials):
+            start = self._previous(shape_of(X)[-1:], names)
         X, form = self._check_X(X, reset=False, any_width=True, targets_later=True)
-        bin_size = self._check_bin_size(bin_size, X, self.sessions_)
+        adapted = X.names if isinstance(X, Trials) else [session]
+        others = [k for k in self.sessions_ if k in self.sources_ or k not in adapted]
+        bin_size = self._check_bin_size(bin_size, X, others)
         if isinstance(X, Trials):
             if set(X.names) <= set(self.sources_):
                 raise ValueError(
@@ -417,7 +426,7 @@ class BaseAligner(
             if error is not None:
                 raise error
             return self
-        check_name(session, "session")
+        session = check_name(session, "session")
         if session in self.sources_:
             raise ValueError(
                 f"session={session!r} is the source session. Give the new session "
@@ -479,7 +488,7 @@ class BaseAligner(
                 f"bin_size must be a positive number of seconds, got {bin_size!r}."
             )
         for name in sessions:
-            expected = sessions[name].bin_size
+            expected = self.sessions_[name].bin_size
             if expected and not math.isclose(bin_size, expected, rel_tol=1e-6):
                 raise ValueError(
                     f"bin_size={bin_size:g} s, but session {name!r} has bins of "
@@ -620,16 +629,7 @@ class BaseAligner(
     def _find_start(self, start, n_neurons):
         """Reader from which the search of another session starts; None for none."""
         if start == PREVIOUS:
-            return next(
-                (
-                    reader
-                    for name, reader in reversed(self.sessions_.items())
-                    if name not in self.sources_
-                    and reader.geometry is not None
-                    and reader.n_neurons == n_neurons
-                ),
-                None,
-            )
+            start = self._previous((n_neurons,))
         reader = None if start is None else self.sessions_[start]
         if reader is not None and reader.n_neurons != n_neurons:
             raise ValueError(
@@ -637,6 +637,19 @@ class BaseAligner(
                 f"has {n_neurons}. A start must be of the same neurons."
             )
         return reader
+
+    def _previous(self, width, names=None):
+        """Name of the session adapted last that may have the same neurons, or None."""
+        for name, reader in reversed(self.sessions_.items()):
+            known = reader.feature_names if names is not None else None
+            if (
+                name not in self.sources_
+                and reader.geometry is not None
+                and (reader.n_neurons,) == width
+                and (known is None or np.array_equal(known, names))
+            ):
+                return name
+        return None
 
     # -- sessions ------------------------------------------------------------------
     @property
@@ -665,16 +678,16 @@ class BaseAligner(
             If there is no such session, or if it is a source.
         """
         check_is_fitted(self)
-        self._find_reader(session)
-        if session in self.sources_:
-            raise ValueError(
-                f"session {session!r} is a source, of which the aligner has learned. "
-                "Call fit to learn another source."
-            )
-        self.sessions_ = {k: r for k, r in self.sessions_.items() if k != session}
+        with _STORING.lock:
+            self._find_reader(session)
+            if session in self.sources_:
+                raise ValueError(
+                    f"session {session!r} is a source, of which the aligner has "
+                    "learned. Call fit to learn another source."
+                )
+            self.sessions_ = {k: r for k, r in self.sessions_.items() if k != session}
         return self
 
-    @all_or_nothing
     def rename(self, session, name):
         """Rename a session; the order of sessions stays.
 
@@ -705,15 +718,19 @@ class BaseAligner(
             "previous", which `adapt` takes as a start.
         """
         check_is_fitted(self)
-        self._find_reader(session)
-        check_name(name, "name")
-        if name != session and name in self.sessions_:
-            raise ValueError(f"name={name!r} is the name of another session.")
-        self.sessions_ = {
-            name if k == session else k: r for k, r in self.sessions_.items()
-        }
-        self.sources_ = [name if k == session else k for k in self.sources_]
-        self.source_ = self.sources_[0]
+        name = check_name(name, "name")
+        with _STORING.lock:
+            self._find_reader(session)
+            if name != session and name in self.sessions_:
+                raise ValueError(f"name={name!r} is the name of another session.")
+            new = {k: name if k == session else k for k in self.sessions_}
+            sources = [new[k] for k in self.sources_]
+            # one step, which no interrupt divides
+            vars(self).update(
+                sessions_={new[k]: r for k, r in self.sessions_.items()},
+                sources_=sources,
+                source_=sources[0],
+            )
         return self
 
     def _find_reader(self, session):
@@ -732,19 +749,23 @@ class BaseAligner(
     def _check_array(self, X, name):
         """Check an array that belongs to a session, or to none that is there."""
         own = name is None or name == self.source_
-        any_width = not own or n_dims(X) == 3
-        expected = None if own else self.sessions_[name].feature_names
-        names = feature_names(X)
-        if expected is not None and names is not None:
-            _check_names(names, expected, name)
+        any_width = not own or len(shape_of(X)) == 3
+        if not own:
+            self._check_columns(feature_names(X), name)
         return self._check_X(X, reset=False, any_width=any_width)
+
+    def _check_columns(self, names, session):
+        """Raise if columns are known to be others than those of a session."""
+        expected = self.sessions_[session].feature_names
+        if expected is not None and names is not None:
+            _check_names(names, expected, session)
 
     def _which(self, X, session):
         """Name of the session that an array belongs to; None if it fits none."""
         if session is not None:
             self._find_reader(session)
             return session
-        shape = X.shape if is_table(X) else as_array(X).shape
+        shape = shape_of(X)
         width = shape[-1] if len(shape) > 1 else None
         recent = [k for k in reversed(self.sessions_) if k not in self.sources_]
         for name in (*recent, *self.sources_):

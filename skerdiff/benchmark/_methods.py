@@ -4,10 +4,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import importlib
+import importlib.util
 import inspect
 import sys
 from contextlib import contextmanager
-from importlib.machinery import PathFinder
 
 from .. import alignment
 from ..alignment import ERDiffAligner, GeometryAligner, IdentityAligner
@@ -58,8 +58,9 @@ def check_description(description):
             f"aligner {name!r} cannot be a class: it must read 'module:Class'."
         )
     first = module.split(".")[0]
-    path = [*([] if folder is None else [folder]), *sys.path]
-    if PathFinder.find_spec(first, path) is None:  # found, but not imported
+    with _importable(folder):
+        found = first in sys.modules or importlib.util.find_spec(first)
+    if not found:  # a module without packages is not imported when it is looked for
         where = "" if folder is None else f" in {folder}"
         raise ConfigurationError(
             f"aligner {name!r}: there is no module {first!r}{where}, and none of that "

@@ -14,7 +14,7 @@ too.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cholesky, eigh, solve_triangular
+from scipy.linalg import LinAlgError, cholesky, eigh, solve_triangular
 from scipy.special import logsumexp
 from sklearn.cluster import KMeans
 from sklearn.covariance import ledoit_wolf
@@ -109,6 +109,19 @@ def autoregressive_covariance(R: np.ndarray, spatial: bool, temporal: bool):
     return covariance.reshape(1, n_bins * d, n_bins * d)
 
 
+def _positive_definite(covariance):
+    """Add to the diagonal what rounding may have taken: of a steep autoregression."""
+    jitter, size = 0.0, np.diag(covariance).max()
+    while True:
+        try:
+            shifted = covariance + jitter * size * np.eye(len(covariance))
+            cholesky(shifted, lower=True)
+        except LinAlgError:
+            jitter = max(1e-14, 10 * jitter)
+        else:
+            return shifted
+
+
 def _rows(R):
     return R.reshape(-1, R.shape[-1])
 
@@ -153,7 +166,8 @@ class Clustering:
         self.within = residuals.transpose(0, 2, 1) @ residuals / n_free[:, None, None]
         R = from_blocks(residuals, Z.shape[1], spatial, temporal)
         floor = _FLOOR * np.eye(m)
-        self.target = autoregressive_covariance(R, spatial, temporal) + floor
+        target = autoregressive_covariance(R, spatial, temporal) + floor
+        self.target = np.array([_positive_definite(block) for block in target])
 
     def mixture(self, shrinkage: float) -> Mixture:
         """Mixture whose covariance is shrunk towards that of the autoregression."""

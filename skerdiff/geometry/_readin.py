@@ -18,7 +18,7 @@ import ot
 from scipy.linalg import eigh
 from scipy.special import softmax
 
-from ..utils._arrays import in_double
+from ..utils._arrays import in_double, mean_and_variance
 from ..utils._sklearn import COUNT, POSITIVE
 from ._checks import (
     DISTANCES,
@@ -361,14 +361,18 @@ def fit_readin(features, activations, anchor=None):
         )
     rows = features.reshape(-1, n_neurons)
     left = activations.reshape(len(rows), -1)
-    axes = None
+    # moments about the mean, or an offset would take their digits
+    mean, axes = mean_and_variance(rows)[0], None
     weights = np.zeros((left.shape[1], n_neurons)) if anchor is None else anchor[0]
-    left = left - in_double(lambda part: part @ weights.T, rows)
+    if anchor is not None:
+        left = left - in_double(lambda part: part @ weights.T, rows)
     if n_neurons > min(len(rows), MANY):
-        rows, axes = _leading_axes(rows)
+        rows, axes = _leading_axes(rows - mean)
+    centre = mean if axes is None else np.zeros(rows.shape[1])
     fold = np.repeat(np.arange(n_trials) % min(_N_FOLDS, n_trials), n_bins)
     parts = [
-        _Moments.of(rows[fold == k], left[fold == k]) for k in range(fold.max() + 1)
+        _Moments.of(rows[fold == k] - centre, left[fold == k])
+        for k in range(fold.max() + 1)
     ]
     whole = sum(parts[1:], parts[0])
     errors = np.zeros(len(_PENALTIES))
@@ -378,7 +382,8 @@ def fit_readin(features, activations, anchor=None):
             errors[i] += part.squared_error(change, bias)
     penalty = _PENALTIES[np.argmin(errors)]
     change, bias = next(whole.ridge([penalty]))
-    return weights + (change if axes is None else change @ axes.T), bias
+    change = change if axes is None else change @ axes.T
+    return weights + change, bias - change @ mean
 
 
 def _check_readin(readin, n_readin, n_neurons, name):

@@ -90,43 +90,36 @@ def principal_axes(features, n_components):
     """
     rows = features.reshape(-1, features.shape[2])
     d = min(n_components, *rows.shape)
-    wide = len(rows) <= rows.shape[1]
-    pca = fit_pca(rows, d, "full" if wide else "covariance_eigh")
+    pca = fit_pca(rows, d)
     return pca.mean_, np.pad(pca.components_.T, ((0, 0), (0, n_components - d)))
 
 
-def fit_pca(rows, n_components, solver):
+def fit_pca(rows, n_components):
     """Fit principal components; of many neurons and bins the leading ones alone.
+
+    Up to a thousand neurons or bins it is by their covariance, with sums of double
+    precision and no copy of the rows. Where both are more, it is by ARPACK, whose time
+    grows with their product only.
 
     Parameters
     ----------
     rows : ndarray of shape (n_rows, n_neurons)
         Activity.
     n_components : int
-        Number of components.
-    solver : {"full", "covariance_eigh"}
-        Solver where neurons or bins are up to a thousand. Above it is ARPACK, whose
-        time grows with their product only.
+        Number of components, at most the fewer of rows and neurons.
 
     Returns
     -------
     pca : PCA or Bunch
         With ``mean_``, ``components_`` and ``explained_variance_``.
     """
-    if rows.dtype == np.float32:
-        if rows.shape[1] <= MANY:
-            return _pca_in_parts(rows, n_components)
-        rows = rows.astype(np.float64)
-    if min(rows.shape) > MANY and n_components < min(rows.shape):
-        solver = "arpack"
-    # the others would not overwrite the rows, but the first does
-    copy = solver != "covariance_eigh"
-    return PCA(n_components, svd_solver=solver, copy=copy, random_state=0).fit(rows)
-
-
-def _pca_in_parts(rows, n_components):
-    """The same of single precision, with sums of double precision and no copy."""
-    mean, (n, size) = mean_and_variance(rows)[0], rows.shape
+    n, size = rows.shape
+    if size > MANY:
+        few = n <= MANY or n_components == min(n, size)
+        solver = "full" if few else "arpack"
+        rows = rows.astype(np.float64, copy=False)
+        return PCA(n_components, svd_solver=solver, random_state=0).fit(rows)
+    mean = mean_and_variance(rows)[0]
     covariance = sum((part - mean).T @ (part - mean) for part in in_parts(rows))
     values, axes = eigh(covariance, subset_by_index=[size - n_components, size - 1])
     axes = axes[:, ::-1].T

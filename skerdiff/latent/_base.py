@@ -245,7 +245,7 @@ def check_fitted(model, X):
     name = type(model).__name__
     try:
         weights, bias = model.readin_
-        fits = np.shape(weights) == (len(bias), X.shape[2]) and np.ndim(bias) == 1
+        fits = weights.shape == (len(bias), X.shape[2]) and bias.ndim == 1
     except (AttributeError, TypeError, ValueError):
         fits = False
     if not fits:
@@ -259,6 +259,38 @@ def check_fitted(model, X):
             f"{name} has n_bins_={getattr(model, 'n_bins_', None)!r} after fit to "
             f"trials of {X.shape[1]} bins. See skerdiff.latent.LatentModel."
         )
+
+
+def check_latents(model, Z, features):
+    """Raise if what a model has made of features cannot be latents.
+
+    Parameters
+    ----------
+    model : object
+        A latent model.
+    Z : object
+        What its method ``encode`` returned.
+    features : ndarray of shape (n_trials, n_bins, n_neurons)
+        What it was given.
+
+    Raises
+    ------
+    ValueError
+        If Z are not (n_trials, n_bins, n_components) finite numbers.
+    """
+    shape = getattr(Z, "shape", None)
+    if shape is None or len(shape) != 3 or shape[:2] != features.shape[:2]:
+        what = f"{type(Z).__name__}" + (f" of shape {shape}" if shape else "")
+    elif not np.isfinite(Z).all():
+        what = "latents that are not finite"
+    else:
+        return
+    raise ValueError(
+        f"{type(model).__name__}.encode returned {what}; an array of finite numbers of "
+        f"shape {(*features.shape[:2], 'n_components')} is needed. "
+        "skerdiff.latent.check_latent_model finds what is wrong with a model of your "
+        "own."
+    )
 
 
 def check_lengths(lengths, X):

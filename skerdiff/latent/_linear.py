@@ -370,7 +370,7 @@ class CausalFilter(nn.Module):
 def _principal_readin(rows, n_readin):
     """Principal axes of features (., n_neurons) over the deviation along the first."""
     n_axes = min(n_readin, *rows.shape)
-    pca = fit_pca(rows, n_axes, "covariance_eigh")
+    pca = fit_pca(rows, n_axes)
     weights = np.zeros((n_readin, rows.shape[1]))
     weights[:n_axes] = pca.components_ / (np.sqrt(pca.explained_variance_[0]) or 1.0)
     return weights, -weights @ pca.mean_
@@ -385,17 +385,11 @@ def _read_out(Z, X):
         Activity is ``Z @ weights.T + offset``; the error is squared.
     """
     z = np.c_[Z - Z.mean(0), np.ones(len(Z))]
-    cross, first = 0.0, 0
-    for part in in_parts(X):
-        cross = cross + z[first : first + len(part)].T @ part
-        first += len(part)
+    mean = mean_and_variance(X)[0]
+    cross = sum(z.T @ (x - mean) for z, x in in_parts(z, X))
     solved = np.linalg.lstsq(z.T @ z, cross, rcond=None)[0]
-    error, first = 0.0, 0
-    for part in in_parts(X):
-        guess = z[first : first + len(part)] @ solved
-        error = error + ((part - guess) ** 2).sum(0)
-        first += len(part)
-    weights, offset = solved[:-1].T, solved[-1]
+    error = sum(((x - mean - z @ solved) ** 2).sum(0) for z, x in in_parts(z, X))
+    weights, offset = solved[:-1].T, solved[-1] + mean
     return weights, offset - weights @ Z.mean(0), error / len(X)
 
 
@@ -482,7 +476,7 @@ def _spread(rows):
 def _leading_axes(rows, n_components):
     """Principal axes (n_components, d) and mean (d,); zero where nothing varies."""
     n_axes = min(n_components, *rows.shape)
-    pca = fit_pca(rows, n_axes, "covariance_eigh")
+    pca = fit_pca(rows, n_axes)
     variance = pca.explained_variance_
     axes = np.zeros((n_components, rows.shape[1]))
     kept = variance > _NOTHING * variance[0]

@@ -27,7 +27,7 @@ def initial_readin(features, n_readin, seed):
         Initial weights.
     """
     rows = features.reshape(-1, features.shape[2])
-    pca = fit_pca(rows, min(n_readin, *rows.shape), "full")
+    pca = fit_pca(rows, min(n_readin, *rows.shape))
     axes = pca.components_ / (np.sqrt(pca.explained_variance_[0]) or 1.0)
     rng = numpy_generator(derive_seed(seed, "readin"))
     extra = 0.01 * rng.standard_normal((n_readin - len(axes), rows.shape[1]))

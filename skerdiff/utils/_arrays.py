@@ -21,6 +21,7 @@ _NO_NUMBERS = (
     np.timedelta64,
 )
 _KINDS = {
+    "c": "complex numbers",
     "M": "dates",
     "m": "time differences",
     "U": "text",
@@ -79,6 +80,8 @@ def as_array(X, name="X", numeric=True):
         X = _stacked(X, name)
     if numeric:
         refuse_others(X, name)
+        if X.dtype == object:
+            X = _as_floats(X, name)
     return X
 
 
@@ -101,14 +104,32 @@ def _plain(X):
 
 def _stacked(X, name):
     """Trials of an object array as one array, if they are of one shape."""
-    trials = X.ravel()
-    shapes = {np.shape(trial) for trial in trials}
+    trials = [_plain(trial) for trial in X.ravel()]
+    try:
+        shapes = {np.shape(trial) for trial in trials}
+    except ValueError:
+        raise _ragged(name, trials) from None
     if shapes == {()}:
         return X
-    is_list = X.ndim == 1 or (X.ndim == 2 and 1 in X.shape)  # cells are 1 x n or n x 1
-    if len(shapes) > 1 or not is_list:
+    if len(shapes) > 1:
         raise _ragged(name, trials)
-    return np.stack([_plain(trial) for trial in trials])
+    stacked = np.stack(trials)
+    if X.ndim == 2 and 1 in X.shape:  # cells of MATLAB are 1 x n or n x 1
+        return stacked
+    return stacked.reshape(X.shape + stacked.shape[1:])
+
+
+def _as_floats(X, name):
+    """Numbers of an array of objects."""
+    try:
+        return X.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        kinds = sorted({type(x).__name__ for x in X.ravel()[:1000]})
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
+            f"{name} holds objects that are no numbers (types {', '.join(kinds)}; "
+            f"{error}). Missing values must be NaN."
+        ) from error
 
 
 def _ragged(name, trials):
@@ -131,24 +152,25 @@ def refuse_others(X, name):
         what = ", ".join(sorted(kind.__name__ for kind in kinds))
     if what:
         raise ValueError(
-            f"{name} holds {what} (dtype {X.dtype}), but numbers are needed. Convert "
-            "what are numbers in disguise with astype(float)."
+            f"{name} holds {what} (dtype {X.dtype}), but real numbers are needed. "
+            "Convert what are numbers in disguise with astype(float)."
         )
 
 
 def is_table(X):
     """Whether X is two-dimensional and keeps what an array would lose."""
-    return hasattr(X, "columns") or issparse(X)
+    is_frame = all(hasattr(X, name) for name in ("columns", "dtypes", "shape"))
+    return is_frame or issparse(X)
 
 
-def n_dims(X):
-    """Count the axes of what is an array, or will be one."""
-    return 2 if is_table(X) else as_array(X).ndim
+def shape_of(X):
+    """Shape of what is an array, or will be one."""
+    return tuple(X.shape) if is_table(X) else as_array(X).shape
 
 
 def feature_names(X):
     """Names of the columns of a data frame, if all are text; else None."""
-    names = list(getattr(X, "columns", ()))
+    names = list(X.columns) if is_table(X) and not issparse(X) else []
     if not names or not all(isinstance(name, str) for name in names):
         return None
     return np.array(names, dtype=object)
@@ -247,7 +269,8 @@ def fingerprint(*data):
             array = np.asarray(array)
             found.update(f"{name}/{array.dtype.str}/{array.shape}/".encode())
             plain = array.dtype != object
-            found.update(np.ascontiguousarray(array) if plain else repr(array).encode())
+            content = np.ascontiguousarray(array) if plain else repr(array.tolist())
+            found.update(content if plain else content.encode())
     return found.hexdigest()
 
 
@@ -273,11 +296,23 @@ def in_double(func, X):
     return np.concatenate([func(part) for part in in_parts(X)])
 
 
-def in_parts(X):
-    """Iterate over an array (n, ...) in double precision, a few rows at a time."""
-    step = max(1, _PART // max(1, X[0].size))
-    for i in range(0, len(X), step):
-        yield X[i : i + step].astype(np.float64)
+def in_parts(*arrays):
+    """Iterate over arrays (n, ...) in double precision, a few rows at a time.
+
+    Parameters
+    ----------
+    *arrays : ndarray
+        Arrays of the same number of rows.
+
+    Yields
+    ------
+    part : ndarray or tuple of ndarray
+        The same rows of the array, or of each.
+    """
+    step = max(1, _PART // max(1, *(X[0].size for X in arrays)))
+    for i in range(0, len(arrays[0]), step):
+        part = tuple(X[i : i + step].astype(np.float64, copy=False) for X in arrays)
+        yield part if len(part) > 1 else part[0]
 
 
 def mean_and_variance(X):

@@ -50,10 +50,23 @@ class SeededTorch(TorchDispatchMode):
         kwargs = kwargs or {}
         random = torch.Tag.nondeterministic_seeded in func.tags
         if random and kwargs.get("generator") is None:
-            if "generator" not in {a.name for a in func._schema.arguments}:
-                func = func.overloadpacket.generator  # torch.randn(2) draws by another
+            func = _taking_generator(func)
             kwargs = {**kwargs, "generator": self.generator}
         return func(*args, **kwargs)
+
+
+def _taking_generator(func):
+    """The same operation of torch, drawing from a given generator."""
+    packet, names = func.overloadpacket, _names(func)
+    if "generator" in names:
+        return func
+    overloads = (getattr(packet, name) for name in packet.overloads())
+    same = (o for o in overloads if _names(o) == names | {"generator"})
+    return next(same, func)
+
+
+def _names(overload):
+    return {argument.name for argument in overload._schema.arguments}
 
 
 def numpy_generator(seed: int) -> np.random.RandomState:
