@@ -96,6 +96,8 @@ class TrialEstimator(BaseEstimator):
         form : Form
             The form in which it came.
         """
+        if not reset:
+            self._validate_params()  # they may have been set since fit
         if isinstance(X, Trials):
             if reset and hasattr(self, "transform"):
                 self._check_output(Form())

@@ -3,8 +3,6 @@
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
-import numbers
-
 import numpy as np
 from sklearn.base import MetaEstimatorMixin, RegressorMixin, clone
 from sklearn.linear_model import Ridge
@@ -17,7 +15,7 @@ from .trials import Trials
 from .utils._arrays import as_array, check_numbers, fingerprint, shape_of
 from .utils._atomic import all_or_nothing
 from .utils._settings import own_settings
-from .utils._sklearn import HasMethods, Interval
+from .utils._sklearn import HasMethods, at_least
 
 __all__ = ["PerBinRegressor"]
 
@@ -66,7 +64,7 @@ class PerBinRegressor(MetaEstimatorMixin, RegressorMixin, TrialEstimator):
 
     _parameter_constraints = {
         "estimator": [HasMethods(["fit", "predict"]), None],
-        "trial_length": [Interval(numbers.Integral, 1, None, closed="left"), None],
+        "trial_length": [at_least(1), None],
     }
 
     _row_by_row = True
@@ -139,6 +137,11 @@ class PerBinRegressor(MetaEstimatorMixin, RegressorMixin, TrialEstimator):
                 f"sample_weight must hold one weight for each of the {n} "
                 f"{'rows' if form.is_rows else 'trials'}, got shape {weights.shape}."
             )
+        if weights.min() < 0 or not weights.max() > 0:
+            raise ValueError(
+                "sample_weight must not be negative, nor zero everywhere, got weights "
+                f"from {weights.min():g} to {weights.max():g}."
+            )
         if not form.is_rows:
             weights = np.repeat(weights[used], n_bins)
         return {"sample_weight": weights}
@@ -162,7 +165,7 @@ class PerBinRegressor(MetaEstimatorMixin, RegressorMixin, TrialEstimator):
         X, form = self._check_X(X, reset=False)
         if isinstance(X, Trials):
             X = self._check_array_3d(X.to_array(), False, False)
-        y = self.estimator_.predict(X.reshape(-1, X.shape[2]))
+        y = np.asarray(self.estimator_.predict(X.reshape(-1, X.shape[2])))
         if form.is_rows:
             return y
         # some regressors drop the axis of one output

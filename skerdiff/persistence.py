@@ -86,7 +86,12 @@ def save(estimator, path):
             f"{type(estimator).__name__}."
         )
     writer = GraphWriter()
-    root = writer.write(estimator, type(estimator).__name__)
+    try:
+        root = writer.write(estimator, type(estimator).__name__)
+    except RecursionError:
+        raise TypeError(
+            "the estimator cannot be saved: its parts are nested too deeply."
+        ) from None
     header = {
         "format": FORMAT,
         "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -95,7 +100,9 @@ def save(estimator, path):
         "classes": sorted(writer.classes),
     }
     content = {"root": root, "nodes": writer.nodes}
-    path = Path(os.path.realpath(path))  # a link stays one
+    path = Path(os.path.realpath(os.fspath(path)))  # a link stays one
+    if path.is_dir():
+        raise IsADirectoryError(f"{str(path)!r} is a folder; name a file in it.")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {path.parent} to save to.")
     whole = path.with_name(f".{secrets.token_hex(8)}")
@@ -141,6 +148,7 @@ def read_header(path):
     LoadError
         If it is damaged, or no file of skerdiff's.
     """
+    path = os.fspath(path)
     with _opened(path) as archive:
         return _header(archive, path)
 
@@ -188,6 +196,7 @@ def load(path, *, trusted=(), device=None):
     """
     if device is not None:
         resolve_device(device)
+    path = os.fspath(path)
     with _opened(path) as archive:
         header = _header(archive, path)
         reader = GraphReader(archive, Trust(trusted, header["packages"]))
@@ -197,10 +206,10 @@ def load(path, *, trusted=(), device=None):
             if not _is_saved(estimator):
                 raise LoadError(f"it holds no estimator, but {type(estimator)}.")
         except LoadError as error:
-            raise LoadError(f"{os.fspath(path)!r} cannot be loaded: {error}") from error
+            raise LoadError(f"{path!r} cannot be loaded: {error}") from error
         except Exception as error:  # whatever a damaged file leads to
             raise LoadError(
-                f"{os.fspath(path)!r} is damaged ({type(error).__name__}: {error}). "
+                f"{path!r} is damaged ({type(error).__name__}: {error}). "
                 "Save it again, or get another copy."
             ) from error
     written = header["packages"]
@@ -209,7 +218,7 @@ def load(path, *, trusted=(), device=None):
     if other:
         changes = ", ".join(f"{n} {written.get(n)} (here {now[n]})" for n in other)
         warn_caller(
-            f"{os.fspath(path)!r} was written with {changes}. What it computes may "
+            f"{path!r} was written with {changes}. What it computes may "
             "differ; fit anew if in doubt.",
             VersionWarning,
         )
@@ -236,9 +245,7 @@ def _opened(path):
     try:
         return zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
-        raise LoadError(
-            f"{os.fspath(path)!r} is damaged, or no file of skerdiff.save."
-        ) from error
+        raise LoadError(f"{path!r} is damaged, or no file of skerdiff.save.") from error
 
 
 def _header(archive, path):
@@ -253,12 +260,12 @@ def _header(archive, path):
             raise TypeError("format is no number")
     except Exception as error:
         raise LoadError(
-            f"{os.fspath(path)!r} is damaged, or no file of skerdiff.save "
+            f"{path!r} is damaged, or no file of skerdiff.save "
             f"({type(error).__name__}: {error})."
         ) from error
     if version > FORMAT:
         raise LoadError(
-            f"{os.fspath(path)!r} was written by skerdiff {written} in a newer format "
+            f"{path!r} was written by skerdiff {written} in a newer format "
             f"({version}); skerdiff {VERSION} reads formats up to {FORMAT}. "
             "Upgrade skerdiff."
         )

@@ -8,6 +8,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from skerdiff import (
@@ -444,6 +445,15 @@ def test_adapting_a_pipeline_needs_exactly_one_aligner(steps, X, y):
         pipe.fit(X, y)
         with pytest.raises(ValueError, match="exactly one aligner.*found 2"):
             adapt(pipe, X)
+
+
+def test_what_has_no_aligner_in_it_is_named(X, y):
+    search = GridSearchCV(ALIGNERS[0], {}, cv=2, refit=False)
+    for estimator in (PerBinRegressor().fit(X, y), search.fit(X, y)):
+        name = type(estimator).__name__
+        message = f"found 0 in {name}. Pass the fitted pipeline itself, or a search"
+        with pytest.raises(ValueError, match=message):
+            adapt(estimator, X)
 
 
 @pytest.mark.parametrize("value", [0, 2.5, "ten"])

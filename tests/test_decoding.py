@@ -248,5 +248,20 @@ def test_weights_that_cannot_be_used_are_refused():
         ValueError, match=r"one weight for each of the 5 trials.*\(4,\)"
     ):
         PerBinRegressor(Ridge()).fit(Z, y, np.ones(4))
+    for weights in (-np.ones(5), np.zeros(5)):
+        with pytest.raises(ValueError, match="not be negative, nor zero everywhere"):
+            PerBinRegressor(Ridge()).fit(Z, y, weights)
     with pytest.raises(ValueError, match="KNeighborsRegressor.fit takes none"):
         PerBinRegressor(KNeighborsRegressor()).fit(Z, y, np.ones(5))
+
+
+class ListRidge(Ridge):
+    """A regressor whose predictions are a list."""
+
+    def predict(self, X):
+        return super().predict(X).tolist()
+
+
+def test_predictions_may_come_as_a_list(Z, y):
+    expected = PerBinRegressor(Ridge()).fit(Z, y).predict(Z)
+    assert_array_equal(PerBinRegressor(ListRidge()).fit(Z, y).predict(Z), expected)

@@ -202,6 +202,31 @@ def test_seeded_weights_are_those_of_the_global_generator():
         assert torch.equal(value, expected[name]), name
 
 
+DRAWS = {
+    "randint": lambda: torch.randint(5, (9,)),
+    "randint from": lambda: torch.randint(2, 90, (9,)),
+    "randint like": lambda: torch.randint_like(torch.ones(9), 2, 90),
+    "normal": lambda: torch.normal(torch.zeros(9), torch.ones(9)),
+    "dropout": lambda: torch.nn.functional.dropout(torch.ones(9), 0.5),
+    "bernoulli": lambda: torch.empty(9).bernoulli_(0.5),
+    "permutation": lambda: torch.randperm(9),
+    "orthogonal": lambda: torch.nn.init.orthogonal_(torch.empty(3, 3)),
+    "gamma": lambda: torch.distributions.Gamma(1.0, 1.0).sample((9,)),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+def test_whatever_draws_is_given_the_generator(draw):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        expected = draw()
+    before = torch.get_rng_state()
+    with SeededTorch(3):
+        found = draw()
+    assert torch.equal(found, expected)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_generator_that_is_given_is_used():
     with SeededTorch(3):
         found = torch.rand(4, generator=torch.Generator().manual_seed(5))

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -123,6 +124,35 @@ def test_threads_adapt_one_aligner_to_a_session_each():
     assert set(aligner.sessions_) == {"source", *days}
     for name, A in days.items():
         assert_array_equal(aligner.transform(A, name), alone.transform(A, name))
+
+
+def test_sessions_that_come_meanwhile_are_kept():
+    """`rename` and `forget` lost what another thread had stored since they began."""
+    X, y = small_data()
+    aligner = GeometryAligner(LINEAR, n_starts=1, random_state=0).fit(X, y)
+    reader, n = aligner.sessions_["source"], 300
+
+    def come():
+        for i in range(n):
+            aligner._store({f"day{i}": reader})
+
+    def change(i):
+        aligner._store({f"own{i}": reader})
+        for k in range(n):
+            aligner.rename(f"own{i}", f"other{i}").rename(f"other{i}", f"own{i}")
+            if k % 10 == 0:
+                aligner.forget(f"own{i}")
+                aligner._store({f"own{i}": reader})
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        in_threads(come, lambda: change(0), lambda: change(1))
+    finally:
+        sys.setswitchinterval(before)
+    expected = {"source", "own0", "own1", *(f"day{i}" for i in range(n))}
+    assert set(aligner.sessions_) == expected
+    assert aligner.source_ == "source" and aligner.sources_ == ["source"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")

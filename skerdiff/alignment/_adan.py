@@ -3,14 +3,12 @@
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
-import numbers
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..utils._random import make_generator
-from ..utils._sklearn import COUNT, NON_NEGATIVE, POSITIVE, Interval
+from ..utils._sklearn import COUNT, NON_NEGATIVE, POSITIVE, at_least
 from ..utils._threads import limit_threads
 from ._gradient import AdversarialAligner
 from ._objective import Objective
@@ -222,13 +220,11 @@ class ADANAligner(AdversarialAligner):
     (60, 20, 8)
     """
 
-    n_hidden: int = parameter(64, [Interval(numbers.Integral, 2, None, closed="left")])
+    n_hidden: int = parameter(64, [at_least(2)])
     n_code: int = parameter(10, COUNT)
     noise: float = parameter(0.5, NON_NEGATIVE)
     margin: float = parameter(1.0, POSITIVE)
-    n_pretraining: int = parameter(
-        200, [Interval(numbers.Integral, 0, None, closed="left")]
-    )
+    n_pretraining: int = parameter(200, [at_least(0)])
 
     def _make_objective(self, source):
         return ADANObjective(

@@ -397,7 +397,7 @@ class BaseAligner(
             If `session` or `start` is no name.
         """
         check_is_fitted(self)
-        self._validate_params()  # they may have been set since fit
+        self._validate_params()
         if not isinstance(session, str):
             what = getattr(session, "shape", None)
             raise TypeError(

@@ -13,7 +13,7 @@ from filelock import FileLock
 from sklearn import config_context
 from sklearn.utils.validation import check_memory
 
-from ..utils._code import classes_of, code_digest, library_versions
+from ..utils._code import classes_of, code_digest, has_source, library_versions
 from ..utils._warnings import warn_caller
 
 
@@ -33,8 +33,20 @@ def run(func, arguments, code, unkeyed):
     packed : tuple of bytes
         The pickled result, and its digest, by which a damaged one is noticed.
     """
-    content = pickle.dumps(func(**arguments, **unkeyed), protocol=5)
+    result = func(**arguments, **unkeyed)
+    try:
+        content = pickle.dumps(result, protocol=5)
+    except _NO_PICKLE as error:
+        raise _NotPickled(result) from error
     return content, hashlib.sha256(content).digest()
+
+
+class _NotPickled(Exception):
+    """Carries a result that cannot be pickled to who asked for it."""
+
+
+# what pickle raises of functions and classes that cannot be imported
+_NO_PICKLE = (pickle.PicklingError, AttributeError, TypeError)
 
 
 def code_of(func, arguments):
@@ -52,10 +64,13 @@ def code_of(func, arguments):
 
     Returns
     -------
-    code : list of str
-        The digest, and versions of what this package computes with.
+    code : list of str or None
+        The digest, and versions of what this package computes with. None if the code of
+        a class is not at hand, so that it could change unnoticed.
     """
     classes = {cls for value in arguments.values() for cls in classes_of(value)}
+    if not all(map(has_source, classes)):
+        return None
     return [code_digest(func, *classes), *library_versions()]
 
 
@@ -65,7 +80,8 @@ def run_once(memory, func, arguments, unkeyed):
     Several workers that share a cache wait for the one that was first, rather than do
     the same work. A worker that dies lets go of its lock, and leaves nothing half
     written: joblib writes to another name first. Where nothing can be written, what is
-    there is used, and what is not is computed.
+    there is used, and what is not is computed. So it is, with a warning, where there is
+    no telling what a class does, or a model cannot be pickled.
 
     Parameters
     ----------
@@ -95,22 +111,40 @@ def run_once(memory, func, arguments, unkeyed):
             return func(**arguments, **unkeyed)
         cached = memory.cache(run, ignore=["unkeyed"])
     except OSError as error:
-        _warn_uncached(memory, error)
+        _warn_uncached(_not_written(memory, error))
         return func(**arguments, **unkeyed)
     code = code_of(func, arguments)
-    call = func, arguments, code, unkeyed
-    if cached.check_call_in_cache(*call):  # a cache that is complete may be read-only
-        return _load(cached, call)
-    key = joblib.hash((func.__module__, func.__qualname__, arguments, code))
-    try:
-        locks = Path(location) / "locks"
-        locks.mkdir(exist_ok=True)
-        locked = FileLock(locks / f"{key}.lock").acquire()
-    except OSError as error:
-        _warn_uncached(location, error)
+    if code is None:
+        _warn_uncached(
+            "the source of a class of yours is not at hand, as for those "
+            "that are defined in an interpreter. Define it in a module."
+        )
         return func(**arguments, **unkeyed)
-    with locked:
-        return _load(cached, call)
+    call = func, arguments, code, unkeyed
+    try:
+        key = joblib.hash((func.__module__, func.__qualname__, arguments, code))
+    except _NO_PICKLE as error:
+        _warn_uncached(
+            f"a model cannot be pickled ({error}). Define classes and "
+            "functions at the top of a module."
+        )
+        return func(**arguments, **unkeyed)
+    try:
+        # a cache that is complete may be read-only
+        if cached.check_call_in_cache(*call):
+            return _load(cached, call)
+        try:
+            locks = Path(location) / "locks"
+            locks.mkdir(exist_ok=True)
+            locked = FileLock(locks / f"{key}.lock").acquire()
+        except OSError as error:
+            _warn_uncached(_not_written(location, error))
+            return func(**arguments, **unkeyed)
+        with locked:
+            return _load(cached, call)
+    except _NotPickled as error:
+        _warn_uncached(f"a fitted model cannot be pickled ({error.__cause__}).")
+        return error.args[0]
 
 
 def _load(cached, call):
@@ -142,7 +176,11 @@ def locate(memory):
     memory : str, joblib.Memory or None
         The same.
     """
-    return os.path.abspath(memory) if isinstance(memory, str) else memory
+    if not isinstance(memory, str):
+        return memory
+    if not memory:
+        raise ValueError("memory='' names no folder. Name one, or leave it at None.")
+    return os.path.abspath(os.path.expanduser(memory))
 
 
 def _open(memory):
@@ -159,9 +197,9 @@ def _open(memory):
     return check_memory(memory)
 
 
-def _warn_uncached(memory, error):
-    warn_caller(
-        f"Results are not cached: in memory={str(memory)!r} nothing can be written "
-        f"({error}).",
-        UserWarning,
-    )
+def _warn_uncached(reason):
+    warn_caller(f"Results are not cached: {reason}", UserWarning)
+
+
+def _not_written(memory, error):
+    return f"in memory={str(memory)!r} nothing can be written ({error})."

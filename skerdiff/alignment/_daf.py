@@ -4,13 +4,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import math
-import numbers
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..utils._sklearn import COUNT, NON_NEGATIVE, Interval
+from ..utils._sklearn import COUNT, NON_NEGATIVE, at_least
 from ._gradient import AdversarialAligner
 from ._objective import Objective
 from ._parameters import aligner, parameter
@@ -232,7 +231,7 @@ class DAFAligner(AdversarialAligner):
     (60, 20, 8)
     """
 
-    n_hidden: int = parameter(96, [Interval(numbers.Integral, 2, None, closed="left")])
+    n_hidden: int = parameter(96, [at_least(2)])
     n_heads: int = parameter(4, COUNT)
     adversarial_weight: float = parameter(1.0, NON_NEGATIVE)
 

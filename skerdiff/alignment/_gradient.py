@@ -16,7 +16,7 @@ from ..latent import LatentModel
 from ..sessions import NetworkMap
 from ..utils._arrays import mean_and_variance
 from ..utils._random import SeededTorch, derive_seed, numpy_generator
-from ..utils._sklearn import COUNT, POSITIVE, HasMethods, Interval
+from ..utils._sklearn import COUNT, POSITIVE, HasMethods, Interval, at_least
 from ..utils._threads import limit_threads
 from ..utils._torch import as_tensor, resolve_device
 from ..utils._training import progress_bar
@@ -66,14 +66,14 @@ class GradientAligner(StartingAligner):
     )
     batch_size: int = parameter(
         32,
-        [Interval(numbers.Integral, 2, None, closed="left")],
+        [at_least(2)],
         """int, default=32
         Trials per step, of the target and of the source.
         """,
     )
     max_steps: int = parameter(
         100,
-        [Interval(numbers.Integral, 0, None, closed="left")],
+        [at_least(0)],
         """int, default=100
         Most gradient steps; 0 stays at the start. None are made from an ambiguous
         geometry, as they cannot mend it.

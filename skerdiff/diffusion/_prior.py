@@ -18,7 +18,7 @@ from ..utils._arrays import fingerprint
 from ..utils._atomic import all_or_nothing
 from ..utils._random import derive_seed, draw_seed, make_generator, numpy_generator
 from ..utils._settings import own_settings
-from ..utils._sklearn import COUNT, POSITIVE, Interval, StrOptions
+from ..utils._sklearn import COUNT, POSITIVE, Interval, StrOptions, at_least
 from ..utils._threads import limit_threads
 from ..utils._torch import as_tensor, resolve_device
 from ..utils._training import train_module
@@ -236,15 +236,15 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
         "spatial": ["boolean"],
         "temporal": ["boolean"],
         "n_clusters": [
-            Interval(numbers.Integral, 0, None, closed="left"),
+            at_least(0),
             StrOptions({"auto"}),
         ],
-        "n_channels": [Interval(numbers.Integral, 2, None, closed="left")],
+        "n_channels": [at_least(2)],
         "n_blocks": COUNT,
         "n_heads": COUNT,
         "learning_rate": POSITIVE,
         "batch_size": COUNT,
-        "max_iter": [Interval(numbers.Integral, 0, None, closed="left")],
+        "max_iter": [at_least(0)],
         "patience": COUNT,
         "validation_fraction": [Interval(numbers.Real, 0, 1, closed="left")],
         "ema_decay": [Interval(numbers.Real, 0, 1, closed="left")],
@@ -252,7 +252,7 @@ class DiffusionPrior(TrajectoryPrior, TrialEstimator):
         "n_steps": COUNT,
         "tolerance": POSITIVE,
         "probes": [StrOptions(set(PROBES))],
-        "n_probes": [Interval(numbers.Integral, 0, None, closed="left")],
+        "n_probes": [at_least(0)],
         "trial_length": [*COUNT, None],
         "device": [str, torch.device],
         "random_state": ["random_state"],

@@ -12,7 +12,6 @@ lacks, and keeps the candidate whose aligned trials lie nearest to the other ses
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
-import numbers
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -20,7 +19,7 @@ import numpy as np
 from sklearn.cluster import KMeans
 
 from ..utils._random import derive_seed, numpy_generator
-from ..utils._sklearn import COUNT, NON_NEGATIVE, Interval
+from ..utils._sklearn import COUNT, NON_NEGATIVE, at_least
 from ..utils._threads import limit_threads
 from ._checks import TRIALS, check_shape, checked, instances
 from ._similarity import (
@@ -100,7 +99,7 @@ def refine(A, B, coupling, share=1.0, n_rounds=20, masses=(None, None)):
     return map_, relative_residual.unchecked(A, map_(B), masses[1])
 
 
-_INTEGER = [Interval(numbers.Integral, 0, None, closed="left")]
+_INTEGER = [at_least(0)]
 
 
 @checked(

@@ -199,6 +199,7 @@ class LinearLatentModel(DecodingLatentModel):
         self._validate_params()
         X, y, lengths = self._check_fit(X, y, conditions, lengths)
         self.likelihood_ = choose_likelihood(self.likelihood, X)
+        self._smoothing = self.smoothing  # set anew, it counts from the next fit
         self.n_bins_ = X.shape[1]
         within = is_within(X, lengths)
         features = self.features(X, lengths)
@@ -254,7 +255,7 @@ class LinearLatentModel(DecodingLatentModel):
             Smoothed square roots; under a Gaussian likelihood smoothed activity. Of
             negative values (an offset, say) the root of the size, with the sign.
         """
-        return activity_features(X, self.likelihood_, self.smoothing, lengths)
+        return activity_features(X, self.likelihood_, self._smoothing, lengths)
 
     @own_settings()
     def encode(self, features, readin=None, lengths=None):
@@ -322,10 +323,10 @@ class LinearLatentModel(DecodingLatentModel):
             If the model looks ahead: with smoothing.
         """
         check_is_fitted(self)
-        if self.smoothing:
+        if self._smoothing:
             raise ValueError(
-                f"This model looks ahead (smoothing={self.smoothing}). To read bins as "
-                "they come, fit one with smoothing=0."
+                f"This model looks ahead (smoothing={self._smoothing}). To read bins "
+                "as they come, fit one with smoothing=0."
             )
         n_bins, _, n_lags, n_readin = self.filter_.shape
         t, recent = (0, np.zeros((n_lags - 1, n_readin))) if state is None else state

@@ -259,6 +259,7 @@ class SequentialVAE(DecodingLatentModel):
             return A if within is None else A[within][None]
 
         self.likelihood_ = choose_likelihood(self.likelihood, X)
+        self._smoothing = self.smoothing  # set anew, it counts from the next fit
         features = self.features(X, lengths)
         offset, variance = mean_and_variance(bins(features))
         scale = np.sqrt(variance.mean()) or 1.0
@@ -340,7 +341,7 @@ class SequentialVAE(DecodingLatentModel):
             Smoothed square roots; under a Gaussian likelihood smoothed activity. Of
             negative values (an offset, say) the root of the size, with the sign.
         """
-        return activity_features(X, self.likelihood_, self.smoothing, lengths)
+        return activity_features(X, self.likelihood_, self._smoothing, lengths)
 
     @own_settings()
     def encode(self, features, readin=None, lengths=None):
@@ -407,9 +408,9 @@ class SequentialVAE(DecodingLatentModel):
             If the model looks ahead: with ``bidirectional=True``, or with smoothing.
         """
         check_is_fitted(self)
-        if self.bidirectional or self.smoothing:
+        if self.bidirectional or self._smoothing:
             raise ValueError(
-                f"This model looks ahead (smoothing={self.smoothing}, bidirectional="
+                f"This model looks ahead (smoothing={self._smoothing}, bidirectional="
                 f"{self.bidirectional}). To read bins as they come, fit one with "
                 "smoothing=0 and bidirectional=False."
             )

@@ -110,6 +110,11 @@ def check_integer(name, value, least):
         )
 
 
+def check_flag(name, value):
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False, got {value!r}.")
+
+
 def _check_groups(groups, X):
     if groups is None:
         return None

@@ -7,7 +7,7 @@ import numbers
 
 from sklearn.utils import check_random_state
 
-from ._base import TargetSplitter
+from ._base import TargetSplitter, check_flag
 
 
 class LeaveOneSessionOut(TargetSplitter):
@@ -48,6 +48,7 @@ class LeaveOneSessionOut(TargetSplitter):
             raise ValueError(
                 f"test_size must be a share between 0 and 1, got {test_size!r}."
             )
+        check_flag("shuffle", shuffle)
         self.test_size = test_size
         self.shuffle = shuffle
         self.random_state = random_state

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils import check_random_state
 
-from ._base import TargetSplitter, check_integer
+from ._base import TargetSplitter, check_flag, check_integer
 
 
 class TargetKFold(TargetSplitter):
@@ -59,6 +59,7 @@ class TargetKFold(TargetSplitter):
 
     def __init__(self, n_splits=5, *, shuffle=True, random_state=0):
         check_integer("n_splits", n_splits, 2)
+        check_flag("shuffle", shuffle)
         self.n_splits = n_splits
         self.shuffle = shuffle
         self.random_state = random_state

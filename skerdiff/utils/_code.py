@@ -91,6 +91,22 @@ def classes_of(value):
     }
 
 
+def has_source(value):
+    """Whether the code of a class or function is at hand.
+
+    Parameters
+    ----------
+    value : type or function
+        One of this package, or a user's.
+
+    Returns
+    -------
+    at_hand : bool
+        False for what was made in an interpreter, say.
+    """
+    return value.__module__.split(".")[0] == _NAME or bool(_foreign(value))
+
+
 def _foreign(value):
     """Name and code of a user's object: that of its file, or its own without a file."""
     try:

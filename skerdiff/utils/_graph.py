@@ -33,6 +33,8 @@ _VERSIONS = {
     "_sklearn_version": sklearn.__version__,
 }
 _GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
+_ARRAYS = {cls.__name__: cls for cls in (np.matrix, np.recarray)}
+_LONGEST = 10_000  # bits of an integer
 _DICTS = {cls.__name__: cls for cls in (dict, OrderedDict, Bunch)}
 
 
@@ -58,10 +60,15 @@ class GraphWriter:
 
     def write(self, value, place):
         """Give the value that stands for an object; `place` is for messages."""
+        if type(value) is int and value.bit_length() > _LONGEST:
+            raise TypeError(f"{place} is an integer that is too long to be saved.")
         if value is None or type(value) in (bool, int, float, str):
             return value
         if id(value) in self._met:
-            return {"@": self._met[id(value)]}
+            i = self._met[id(value)]
+            if self.nodes[i] is None and isinstance(value, tuple | frozenset):
+                raise TypeError(f"{place} is part of itself, and cannot be saved.")
+            return {"@": i}
         self._met[id(value)] = i = len(self.nodes)
         self._alive.append(value)  # or its id could be another's
         self.nodes.append(None)
@@ -86,10 +93,13 @@ class GraphWriter:
             ]
         if isinstance(value, torch.Tensor):
             return self._tensor(value, place)
-        if isinstance(value, np.ma.MaskedArray):
-            parts = value.data, np.ma.getmaskarray(value)
+        if kind is np.ma.MaskedArray:
+            parts = value.data, np.ma.getmaskarray(value), np.array(value.fill_value)
             return ["masked", [self.write(np.array(p), place) for p in parts]]
-        if isinstance(value, np.ndarray | np.generic):
+        if kind in _ARRAYS.values():
+            plain = self.write(value.view(np.ndarray), place)
+            return ["subclass", kind.__name__, plain]
+        if kind in (np.ndarray, np.memmap) or isinstance(value, np.generic):
             return self._array(value, place)
         if isinstance(value, torch.device):
             return ["device", str(value)]
@@ -100,7 +110,7 @@ class GraphWriter:
             return [kind.__name__, [self.write(v, place) for v in parts]]
         if isinstance(value, complex):
             return ["complex", [value.real, value.imag]]
-        if isinstance(value, os.PathLike):
+        if kind is type(Path()):
             return ["path", os.fspath(value)]
         if isinstance(value, type):
             return ["class", self._named(value, place)]
@@ -355,7 +365,14 @@ class GraphReader:
         parts = self._several(parts)
         if not all(isinstance(part, np.ndarray) for part in parts):
             raise LoadError("it is damaged: a masked array is not made of arrays.")
-        return np.ma.MaskedArray(*parts)
+        data, mask, fill_value = parts
+        return np.ma.MaskedArray(data, mask, fill_value=fill_value)
+
+    def _make_subclass(self, i, name, array):
+        array = self._read(array)
+        if type(array) is not np.ndarray:
+            raise LoadError(f"it is damaged: a {name} is not made of an array.")
+        return array.view(_ARRAYS[name])
 
     def _make_array(self, i, member, dtype, shape, order, is_scalar):
         member, dtype = int(member), _dtype_of(dtype)
@@ -389,6 +406,7 @@ _MAKERS = {
     "frozenset": lambda reader, i, values: frozenset(reader._several(values)),
     "array": GraphReader._make_array,
     "objects": GraphReader._make_objects,
+    "subclass": GraphReader._make_subclass,
     "masked": GraphReader._make_masked,
     "tensor": GraphReader._make_tensor,
     "device": lambda reader, i, name: torch.device(name),

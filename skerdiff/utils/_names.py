@@ -40,4 +40,4 @@ def check_name(name, argument):
             f"{argument}={PREVIOUS!r} cannot be the name of a session: as a start it "
             "stands for the session that was adapted last. Choose another name."
         )
-    return str(name)
+    return str.__str__(name)  # str(name) of an enumeration is another text

@@ -38,10 +38,12 @@ def find_aligner(estimator, purpose):
     steps = best.steps if isinstance(best, Pipeline) else [("aligner", best)]
     found = [i for i, (_, step) in enumerate(steps) if hasattr(step, "adapt")]
     if len(found) != 1:
+        among = f"among the steps {[name for name, _ in steps]}"
         raise ValueError(
-            f"{purpose} needs a pipeline with exactly one aligner (a step with a "
-            f"method adapt), found {len(found)} among the steps "
-            f"{[name for name, _ in steps]}."
+            f"{purpose} needs an aligner, or a pipeline with exactly one (a step with "
+            f"a method adapt), found {len(found)} "
+            + (among if isinstance(best, Pipeline) else f"in {type(best).__name__}")
+            + ". Pass the fitted pipeline itself, or a search over one with refit."
         )
     (i,) = found
     before, after = (

@@ -12,6 +12,7 @@ too. There is no fallback: without them no parameter would be checked, silently.
 
 import numbers
 
+import numpy as np
 import sklearn
 
 try:
@@ -36,14 +37,36 @@ __all__ = [
     "HasMethods",
     "Interval",
     "StrOptions",
+    "at_least",
     "output_container",
     "validate_parameter_constraints",
     "validate_params",
 ]
 
-# constraints that many parameters share; reals are such that single precision can hold
-# them, and what they are multiplied with
-COUNT = [Interval(numbers.Integral, 1, None, closed="left")]
+
+def at_least(least):
+    """Constraint of an integer, which True and False are not.
+
+    Parameters
+    ----------
+    least : int
+        The least.
+
+    Returns
+    -------
+    constraint : Interval
+        For ``_parameter_constraints``.
+    """
+    return _Integers(numbers.Integral, least, None, closed="left")
+
+
+class _Integers(Interval):
+    def is_satisfied_by(self, val):
+        return not isinstance(val, bool | np.bool_) and super().is_satisfied_by(val)
+
+
+COUNT = [at_least(1)]
+# reals are such that single precision can hold them, and what they are multiplied with
 NON_NEGATIVE = [Interval(numbers.Real, 0, 1e6, closed="both")]
 POSITIVE = [Interval(numbers.Real, 1e-12, 1e6, closed="both")]
 

@@ -54,6 +54,7 @@ class Trust:
 
     def __init__(self, trusted, packages):
         self.packages, self.trusted = packages, {}
+        trusted = () if trusted is None else trusted
         for entry in [trusted] if isinstance(trusted, str | type) else trusted:
             if isinstance(entry, str):
                 self.trusted[entry] = None

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -20,6 +22,7 @@ from skerdiff import GeometryAligner, PerBinRegressor, SequentialVAE, Trials
 from skerdiff.alignment import _cache
 from skerdiff.alignment._cache import fit_model
 from skerdiff.alignment._cache import run_once as run_once_with
+from skerdiff.latent import LinearLatentModel
 from skerdiff.metrics import r2_scorer
 from skerdiff.model_selection import TargetKFold
 
@@ -284,3 +287,63 @@ def test_a_relative_path_stays_where_it_was_in_fit(tmp_path, monkeypatch):
         assert not list((tmp_path / "b").iterdir())
         aligner.set_params(memory="other").adapt(X[:, ::-1])
     assert (tmp_path / "b" / "other").is_dir()
+
+
+def test_a_folder_of_the_user_is_found_by_its_sign(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert _cache.locate("~/m") == str(tmp_path / "m")
+    with pytest.raises(ValueError, match="memory='' names no folder"):
+        _cache.locate("")
+
+
+# -- models whose results cannot be kept, or could be of other code --------------------
+class Lambda(LinearLatentModel):
+    def fit(self, X, y=None, **params):
+        self.mark_ = lambda: 1
+        return super().fit(X, y, **params)
+
+
+def fit_with_memory(model, tmp_path):
+    X = np.random.RandomState(0).poisson(2.0, (12, 5, 6)).astype(float)
+    memory = str(tmp_path / "m")
+    return GeometryAligner(model, n_starts=1, random_state=0, memory=memory).fit(X)
+
+
+def test_a_model_that_cannot_be_pickled_is_fitted_all_the_same(tmp_path):
+    class Local(LinearLatentModel):
+        pass
+
+    for model in (Local(), Lambda()):
+        with pytest.warns(UserWarning, match="not cached: a .*model cannot be pickled"):
+            fitted = fit_with_memory(model, tmp_path)
+        assert fitted.latent_model_.readin_[0].shape == (16, 6)
+
+
+def test_a_class_whose_code_is_not_at_hand_is_not_cached(tmp_path):
+    """One that was defined again in an interpreter was answered with the first."""
+    code = """
+import sys, warnings, numpy as np
+from skerdiff import GeometryAligner
+from skerdiff.latent import LinearLatentModel
+X = np.random.RandomState(0).poisson(2.0, (12, 5, 6)).astype(float)
+for mark in (1, 2):
+    exec(f"class Mine(LinearLatentModel):\\n"
+         f"    def fit(self, X, y=None, **params):\\n"
+         f"        self.mark_ = {mark}\\n"
+         f"        return super().fit(X, y, **params)")
+    aligner = GeometryAligner(Mine(), n_starts=1, random_state=0, memory=sys.argv[1])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        aligner.fit(X)
+    assert any("source of a class of yours" in str(w.message) for w in caught)
+    print(aligner.latent_model_.mark_)
+"""
+    done = subprocess.run(
+        [sys.executable, "-", str(tmp_path / "m")],
+        input=code.replace("\\\\n", "\\n"),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["1", "2"]

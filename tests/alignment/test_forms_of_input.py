@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 import warnings
+from enum import Enum
 
 import numpy as np
 import pandas as pd
@@ -12,8 +13,10 @@ import pytest
 import sklearn
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 
 from skerdiff import AmbiguousAlignmentWarning, GeometryAligner, SequentialVAE
+from skerdiff.alignment import MMDAligner
 from skerdiff.latent import LinearLatentModel
 
 
@@ -67,10 +70,113 @@ def test_one_rule_for_names_of_sessions(frames):
 
 
 @pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning")
-def test_parameters_set_after_fit_are_checked_in_adapt(frames):
+def test_a_start_is_of_the_same_columns(frames):
+    """Of other neurons it was followed to a wrong alignment."""
     aligner, target = frames
-    with pytest.raises(ValueError, match="'n_starts' parameter"):
-        aligner.set_params(n_starts=0).adapt(target)
+    aligner.adapt(target, "tuesday")
+    turned = target[target.columns[::-1]]
+    with pytest.raises(ValueError, match="session 'tuesday' .*their order is another"):
+        aligner.adapt(turned, "wednesday", start="tuesday")
+    # the one before is not one of the same neurons, so there is none to start from
+    aligner.adapt(turned, "wednesday", start="previous")
+    assert "followed_start" not in aligner.alignment_report_["wednesday"]
+    aligner.adapt(turned.iloc[::-1], "thursday", start="previous")
+    aligner.adapt(target.to_numpy(), "friday", start="previous")
+    for day in ("thursday", "friday"):
+        assert "followed_start" in aligner.alignment_report_[day]
+
+
+class Day(str, Enum):  # noqa: UP042, as users write it
+    MON = "mon"
+
+
+@pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning")
+def test_names_are_plain_text(frames):
+    aligner, target = frames
+    aligner.adapt(target, "mon")
+    expected = aligner.transform(target)
+    for name in (Day.MON, np.str_("mon")):
+        aligner.forget("mon").adapt(target, name)
+        assert type(list(aligner.sessions_)[-1]) is str
+        assert_array_equal(aligner.transform(target, "mon"), expected)
+        aligner.rename("mon", np.str_("tue")).rename("tue", "mon")
+        assert [type(name) for name in aligner.sessions_] == [str, str]
+
+
+@pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning")
+@pytest.mark.filterwarnings("ignore::skerdiff.NewSessionWarning")
+@pytest.mark.parametrize(
+    "params",
+    [{"n_starts": 0}, {"n_starts": "a"}, {"on_new_session": "Raise"}, {"init": "zz"}]
+    + [{"trial_length": "a"}],
+)
+def test_parameters_set_after_fit_are_checked_in_every_use(frames, params):
+    aligner, target = frames
+    aligner.adapt(target)
+    (name,) = params
+    if name not in aligner.get_params():
+        aligner = MMDAligner(aligner.latent_model, trial_length=5, max_steps=1)
+        aligner.fit(target)
+    aligner.set_params(**params)
+    for use in (aligner.adapt, aligner.transform, aligner.score, aligner.compare):
+        with pytest.raises(ValueError, match=f"'{name}' parameter"):
+            use(target)
+    with pytest.raises(ValueError, match=f"'{name}' parameter"):
+        aligner.adapt_back(target, target)
+
+
+@pytest.mark.parametrize(
+    "model", [LinearLatentModel(), SequentialVAE(max_iter=1)], ids=["linear", "vae"]
+)
+def test_smoothing_set_after_fit_counts_from_the_next(reaching, model):
+    X = reaching.trials["day0"]
+    expected = model.fit(X).transform(X)
+    model.set_params(smoothing=5.0)
+    assert_array_equal(model.transform(X), expected)
+    assert np.abs(model.fit(X).transform(X) - expected).max() > 0
+    with pytest.raises(ValueError, match="'smoothing' parameter"):
+        model.set_params(smoothing="a").transform(X)
+
+
+@pytest.mark.filterwarnings("ignore::skerdiff.AmbiguousAlignmentWarning")
+def test_a_session_is_adapted_to_anew_with_other_bins(reaching):
+    model = LinearLatentModel(n_components=2)
+    aligner = GeometryAligner(model, n_starts=1, random_state=0)
+    aligner.fit(reaching.trials["day0"]).adapt(reaching.trials["day1"], bin_size=0.02)
+    assert aligner.adapt(reaching.trials["day1"], bin_size=0.05)
+    with pytest.raises(ValueError, match="session 'target' has bins of 0.05 s"):
+        aligner.adapt(reaching.trials["day1"], "other", bin_size=0.02)
+
+
+class Spoiled(LinearLatentModel):
+    """A model whose latents are no latents."""
+
+    spoil = staticmethod(lambda Z: Z)
+
+    def encode(self, features, readin=None, lengths=None):
+        Z = super().encode(features, readin, lengths)
+        return self.spoil(Z) if hasattr(self, "noise_variance_") else Z  # after fit
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda Z: np.full_like(Z, np.nan), "Spoiled.encode returned latents that are"),
+        (lambda Z: Z[1:], r"encode returned ndarray of shape .*\(\d+, \d+, 'n_comp"),
+        (lambda Z: Z[:, :, 0], "encode returned ndarray of shape"),
+        (lambda Z: None, "encode returned NoneType; an array of finite numbers"),
+    ],
+)
+def test_a_model_of_ones_own_that_gives_no_latents_is_named(reaching, spoil, message):
+    X = reaching.trials["day0"]
+    aligner = GeometryAligner(Spoiled(n_components=2), n_starts=1, random_state=0)
+    fitted = clone(aligner).fit(X)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Spoiled, "spoil", staticmethod(spoil))
+        with pytest.raises(ValueError, match=message):
+            clone(aligner).fit(X)
+        with pytest.raises(ValueError, match=message):
+            fitted.adapt(reaching.trials["day1"])
 
 
 @pytest.mark.parametrize("rounding", [0.0, 1e-13])

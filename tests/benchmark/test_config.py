@@ -2,6 +2,8 @@
 
 import sys
 from dataclasses import replace
+from importlib.abc import MetaPathFinder
+from importlib.util import spec_from_loader
 
 import numpy as np
 import pytest
@@ -195,6 +197,23 @@ def test_checking_runs_no_code_of_a_user(tmp_path):
         text = GOOD.replace('"ERDiffAligner"', f'"{name}"')
         read_configuration(write(tmp_path, text))
     assert not [made for made in tmp_path.iterdir() if not made.suffix]
+
+
+class Finder(MetaPathFinder):
+    """Finds a module as packages that are installed to be edited are found."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name == "mine_edited":
+            return spec_from_loader(name, loader=None, origin="elsewhere")
+        return None
+
+
+def test_modules_that_are_found_elsewhere_can_be_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder()])
+    monkeypatch.setitem(sys.modules, "mine_loaded", sys)
+    for name in ("mine_edited", "mine_loaded"):
+        text = GOOD.replace('"ERDiffAligner"', f'"{name}:Mine"')
+        assert read_configuration(write(tmp_path, text))
 
 
 def test_a_file_that_is_no_text_is_no_configuration(tmp_path):

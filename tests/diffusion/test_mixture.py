@@ -309,3 +309,14 @@ def test_shrinking_to_the_autoregression_beats_shrinking_to_the_identity(seed):
     shrunk = multivariate_normal(flat.mean(0), ledoit_wolf(flat)[0])
     score = log_density(mixture, held_out, True, True).mean()
     assert score > shrunk.logpdf(held_out.reshape(200, -1)).mean() + 5
+
+
+def test_a_steep_autoregression_leaves_a_covariance():
+    """One step of a trial that all others lack: its covariance was not definite."""
+    Z = np.zeros((24, 6, 3))
+    Z[0] = np.geomspace(1, 1e5, 6)[:, None] * [1.0, -2.0, 0.5]
+    fold = np.arange(24) % 4
+    mixture, folds = fit_mixtures(Z, fold, "auto", True, True, 0)
+    for found in (mixture, *folds):
+        assert np.isfinite(found.covariance).all()
+        assert np.linalg.eigvalsh(found.covariance).min() > 0

@@ -193,6 +193,13 @@ def test_a_wrong_share_raises(test_size):
         LeaveOneSessionOut(test_size)
 
 
+@pytest.mark.parametrize("shuffle", ["a", np.nan, None, [1]])
+@pytest.mark.parametrize("splitter", [LeaveOneSessionOut, TargetKFold])
+def test_shuffle_is_true_or_false(splitter, shuffle):
+    with pytest.raises(ValueError, match="shuffle must be True or False, got"):
+        splitter(shuffle=shuffle)
+
+
 def test_a_session_of_one_trial_raises():
     trials = Trials({"a": np.zeros((6, 2, 3)), "b": np.ones((1, 2, 4))})
     with pytest.raises(ValueError, match="session 'b' has 1 trial"):
