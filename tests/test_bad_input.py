@@ -439,11 +439,11 @@ def test_adapting_a_pipeline_needs_exactly_one_aligner(steps, X, y):
     pipe = make_pipeline(GaussianSmoother(), *[aligner] * steps, PerBinRegressor())
     if steps < 2:
         pipe.fit(X, y)
-        with pytest.raises(ValueError, match="exactly one aligner.*found 0"):
+        with pytest.raises(ValueError, match="with exactly one .a step.*found 0"):
             adapt(pipe, X)
     else:
         pipe.fit(X, y)
-        with pytest.raises(ValueError, match="exactly one aligner.*found 2"):
+        with pytest.raises(ValueError, match="with exactly one .a step.*found 2"):
             adapt(pipe, X)
 
 

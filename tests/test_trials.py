@@ -275,7 +275,7 @@ def test_the_arrays_given_are_not_copied_and_not_changed(sessions):
         ),
         ({"a": np.array([[["x"]]], dtype=object)}, {}, ValueError, "'a' holds str"),
         ({"a": np.array([[["1"]]])}, {}, ValueError, "'a' holds text"),
-        ({"a": np.array([[[{}]]])}, {}, ValueError, "'a' holds objects"),
+        ({"a": np.array([[[{}]]])}, {}, TypeError, "'a' holds objects"),
         ({1: np.zeros((2, 3, 1))}, {}, TypeError, "must be a name .str., got 1 of"),
         ({"": np.zeros((2, 3, 1))}, {}, ValueError, "'' is no name"),
         ({"previous": np.zeros((2, 3, 1))}, {}, ValueError, "'previous' cannot be"),

@@ -21,7 +21,6 @@ _NO_NUMBERS = (
     np.timedelta64,
 )
 _KINDS = {
-    "c": "complex numbers",
     "M": "dates",
     "m": "time differences",
     "U": "text",
@@ -146,6 +145,11 @@ def _ragged(name, trials):
 
 def refuse_others(X, name):
     """Raise for dates, text and the like, which NumPy would turn into numbers."""
+    if X.dtype.kind == "c":
+        raise ValueError(
+            f"Complex data not supported: {name} holds complex numbers, but real "
+            "numbers are needed. Take their real part or their size."
+        )
     what = _KINDS.get(X.dtype.kind)
     if X.dtype == object:
         kinds = {type(x) for x in X.ravel() if isinstance(x, _NO_NUMBERS)}

@@ -141,7 +141,7 @@ def test_wrong_pipelines_raise(reaching, settings):
         rigid_scorer(GeometryAligner(**settings), reaching.test)
     pipe = make_pipeline(GaussianSmoother(), PerBinRegressor())
     pipe.fit(reaching.source, reaching.y_source)
-    with pytest.raises(ValueError, match="'rigid'.* exactly one aligner"):
+    with pytest.raises(ValueError, match="'rigid'.* exactly one .a step"):
         rigid_scorer(pipe, reaching.test)
     assert repr(rigid_scorer) == "LabelFreeScorer('rigid')"
 
