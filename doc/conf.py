@@ -55,6 +55,7 @@ sphinx_gallery_conf = {
     "show_memory": False,
     "show_signature": False,
     "write_computation_times": False,
+    "parallel": 2,  # examples at a time, each in a process of its own
     "reference_url": {},
 }
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import torch
 import xarray as xr
 from numpy.testing import assert_array_equal
 from scipy.sparse import csr_array
@@ -99,6 +100,11 @@ def test_a_pipeline_hands_on_frames(output):
 @pytest.mark.parametrize(
     "value, message",
     [
+        (
+            torch.empty(2, device="meta"),
+            "tensor with layout torch.strided on .* 'meta'",
+        ),
+        (torch.eye(2).to_sparse(), "layout torch.sparse_coo on the device 'cpu'"),
         (SimpleNamespace(a=1), "objects that are no numbers .types SimpleNamespace"),
         (
             _objects([1.0, pd.NA], (2,)),
@@ -113,6 +119,18 @@ def test_a_pipeline_hands_on_frames(output):
 def test_what_holds_no_numbers_is_named(value, message):
     with pytest.raises((ValueError, TypeError), match=message):
         as_array(value, "x")
+
+
+def test_views_of_tensors_are_numbers():
+    z = torch.tensor([1 + 2j, 3 - 1j])
+    assert_array_equal(as_array(z.conj().imag, "x"), [-2.0, 1.0])  # a negative view
+
+
+def test_columns_of_periods_are_refused():
+    table = pd.DataFrame(ROWS, columns=NAMES)
+    table["unit1"] = pd.period_range("2026-01", periods=len(table), freq="D")
+    with pytest.raises(TypeError, match="X holds objects that are no numbers .*Period"):
+        clone(LINEAR).fit(table)
 
 
 def test_fingerprints_of_long_lists_of_names_differ():

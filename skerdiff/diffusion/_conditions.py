@@ -71,6 +71,13 @@ class LabelCondition:
 
     def fit(self, y):
         """Learn the classes, and encode."""
+        kinds = {type(label) for label in y.tolist()}
+        if len(kinds) > 1 or kinds == {type(None)}:
+            names = ", ".join(sorted(kind.__name__ for kind in kinds))
+            raise ValueError(
+                f"y holds labels of different types ({names}): make all of them text, "
+                "or all of them numbers. A missing label is no class."
+            )
         check_classification_targets(y)
         self.classes = np.unique(y)
         self.n_inputs = len(self.classes)

@@ -11,6 +11,7 @@ trusted as far as target trials cover the source's.
 # Authors: The skerdiff developers
 # SPDX-License-Identifier: BSD-3-Clause
 
+import numbers
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ from scipy.linalg import eigh
 from scipy.special import softmax
 
 from ..utils._arrays import in_double, mean_and_variance
-from ..utils._sklearn import COUNT, POSITIVE
+from ..utils._sklearn import COUNT, POSITIVE, Interval
 from ._checks import (
     DISTANCES,
     MATRIX,
@@ -79,6 +80,7 @@ class RigidMap:
 
 
 _READIN = parts(MATRIX, VECTOR)
+_PENALTY = [Interval(numbers.Real, 1e-12, None, closed="both")]  # infinity as well
 
 
 @checked(
@@ -88,7 +90,7 @@ _READIN = parts(MATRIX, VECTOR)
     activations=TRIALS,
     start=_READIN,
     entropy=POSITIVE,
-    mass_penalty=POSITIVE,
+    mass_penalty=_PENALTY,
     trust=[callable],
     n_modes=COUNT,
 )
@@ -199,7 +201,7 @@ def rigid_readin(rigid, coordinates, activations):
     return weights, offset + slope @ map_.shift - weights @ rigid.mean
 
 
-@checked(distances=DISTANCES, entropy=POSITIVE, mass_penalty=POSITIVE)
+@checked(distances=DISTANCES, entropy=POSITIVE, mass_penalty=_PENALTY)
 def find_partners(distances, entropy=_ENTROPY, mass_penalty=_MASS_PENALTY):
     """Weights of source partners of each target trial.
 
@@ -215,7 +217,7 @@ def find_partners(distances, entropy=_ENTROPY, mass_penalty=_MASS_PENALTY):
         Squared distances of aligned trials.
     entropy, mass_penalty : float
         Weights of the entropy and of the divergence, in multiples of the mean distance
-        to the nearest.
+        to the nearest. With an infinite penalty all source trials carry the same.
 
     Returns
     -------

@@ -95,7 +95,12 @@ def _plain(X):
             return X.data
         return X.astype(np.result_type(X.dtype, np.float32)).filled(np.nan)
     if hasattr(X, "detach"):  # a tensor of torch
-        X = X.detach().cpu()
+        if X.is_meta or str(X.layout) != "torch.strided":
+            raise ValueError(
+                f"A tensor with layout {X.layout} on the device {str(X.device)!r} is "
+                "no array of numbers. Pass a dense one on the CPU."
+            )
+        X = X.detach().cpu().resolve_conj().resolve_neg()
         is_half = X.dtype.is_floating_point and X.dtype.itemsize == 2
         return (X.float() if is_half else X).numpy()
     return X
@@ -186,7 +191,10 @@ def check_table(X, name="X"):
         return  # scikit-learn says that it takes none
     kinds = {getattr(dtype, "kind", "O") for dtype in X.dtypes}
     if kinds & {"O", *_KINDS}:
-        refuse_others(np.asarray(X), name)
+        X = np.asarray(X)
+        refuse_others(X, name)
+        if X.dtype == object:
+            _as_floats(X, name)
 
 
 def check_numbers(X, name="X", **params):

@@ -231,6 +231,9 @@ def test_invalid_use_says_what_is_wrong(plain, concat, label):
         make_prior(condition="concat").fit(Z, labels)
     with pytest.raises(ValueError, match=r"one label per trial, y of shape \(6,\)"):
         make_prior(condition="label").fit(Z, y)
+    mixed = np.array(["left", None, 3] * 2, dtype=object)
+    with pytest.raises(ValueError, match=r"different types .NoneType, int, str."):
+        make_prior(condition="label").fit(Z, mixed)
     with pytest.raises(ValueError, match="Labels \\['up'\\] were not seen in fit"):
         label.score_samples(Z, ["up"] * 6)
     with pytest.raises(ValueError, match="y has 1 outputs per bin.*fitted on 2"):

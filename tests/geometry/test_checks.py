@@ -112,3 +112,10 @@ def test_functions_are_pickled_by_name(name):
     """Workers and the cache are sent them; a decorated function stays importable."""
     value = getattr(geometry, name)
     assert pickle.loads(pickle.dumps(value)) is value or isinstance(value, int | float)
+
+
+def test_an_infinite_penalty_gives_all_source_trials_the_same():
+    distances = np.random.default_rng(1).random((6, 5))
+    partners = find_partners(distances, mass_penalty=np.inf)
+    np.testing.assert_allclose(coverage(partners), 1, atol=1e-3)
+    np.testing.assert_allclose(partners.sum(0), 1)
