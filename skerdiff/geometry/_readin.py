@@ -140,9 +140,6 @@ def geometric_readin(
     ValueError
         If arrays are not finite, or their shapes do not fit.
     """
-    check_shape(
-        activations, (*coordinates.shape[:2], activations.shape[2]), "activations"
-    )
     if start is not None:
         _check_readin(start, activations.shape[2], features.shape[2], "start")
     # by how trials differ in the main, as in the search
