@@ -384,3 +384,11 @@ def test_names_of_the_package_are_all_there():
     assert skerdiff.geometry.find_candidates is not None
     with pytest.raises(AttributeError, match="no attribute 'ERDifAligner'"):
         skerdiff.ERDifAligner  # noqa: B018
+
+
+def test_tests_that_are_said_to_hold_a_promise_are_there():
+    text = (ROOT / "doc" / "promises.rst").read_text(encoding="utf-8")
+    named = set(re.findall(r"``(tests/[\w/]+\.py)``", text))
+    assert (
+        len(named) > 8 and [name for name in named if not (ROOT / name).is_file()] == []
+    )
