@@ -96,8 +96,9 @@ class TrialEstimator(BaseEstimator):
         form : Form
             The form in which it came.
         """
-        if not reset:
-            self._validate_params()  # they may have been set since fit
+        # set since fit, they may be wrong; a class of a user's need not declare any
+        if not reset and hasattr(self, "_parameter_constraints"):
+            self._validate_params()
         if isinstance(X, Trials):
             if reset and hasattr(self, "transform"):
                 self._check_output(Form())
