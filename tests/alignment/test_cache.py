@@ -347,3 +347,48 @@ for mark in (1, 2):
         check=True,
     )
     assert done.stdout.split() == ["1", "2"]
+
+
+# -- a fit that is killed, again and again ---------------------------------------------
+KILLED = """
+import sys, numpy as np
+from skerdiff import ERDiffAligner
+from tests.estimators import PRIOR, VAE
+from sklearn.base import clone
+vae, prior = clone(VAE).set_params(max_iter=30), clone(PRIOR).set_params(max_iter=30)
+X = np.random.RandomState(0).poisson(2.0, (60, 10, 6)).astype(float)
+memory = sys.argv[1] if len(sys.argv) > 1 else None
+aligner = ERDiffAligner(
+    vae, prior, n_starts=20, max_steps=20, random_state=0, memory=memory
+)
+print("ready", flush=True)
+print(aligner.fit(X).adapt(X[:, :, ::-1]).transform(X).sum().hex())
+"""
+
+
+@pytest.mark.slow
+def test_killed_ten_times_a_fit_ends_as_if_undisturbed(tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def start(*args):
+        return subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", KILLED, *args],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    process = start()
+    process.stdout.readline()
+    begin = time.perf_counter()
+    expected = process.communicate()[0]
+    duration = time.perf_counter() - begin
+    memory = str(tmp_path / "m")
+    for share in np.random.RandomState(0).uniform(0.02, 0.98, 10):
+        process = start(memory)
+        process.stdout.readline()
+        time.sleep(share * duration)
+        process.kill()
+        process.communicate()
+    assert start(memory).communicate()[0].split()[-1] == expected.split()[-1]
+    assert any((tmp_path / "m").rglob("output.pkl"))
