@@ -251,9 +251,11 @@ def _opened(path):
 def _header(archive, path):
     try:
         for member in archive.infolist():
-            # nothing unfolds to more than the file's size
+            # nothing unfolds to more than the file's size, nor do members overlap
             if member.compress_type != zipfile.ZIP_STORED:
                 raise ValueError("a member is compressed")
+        if sum(m.file_size for m in archive.infolist()) > os.path.getsize(path):
+            raise ValueError("its members are larger than the file")
         header = json.loads(archive.read(_HEADER))
         version, written = header["format"], header["packages"]["skerdiff"]
         if not isinstance(version, int):

@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.usefixtures("scores_search_little"),
     pytest.mark.filterwarnings("ignore"),
 ]
-N_USES, N_CALLS, N_FITS = 460, 60, 16  # for each of 19 estimators and 53 functions
+N_USES, N_CALLS, N_FITS = 460, 60, 16  # for each of 19 estimators and 37 functions
 # where an error that was meant comes from
 CHECKS = (
     "skerdiff",

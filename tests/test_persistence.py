@@ -565,6 +565,11 @@ ATTACKS = {
         ["sklearn.utils._testing", "check_output"],
         [],
     ],
+    "a compiled class of text": [
+        "compiled",
+        ["sklearn._loss._loss", "CyHalfTweedieLoss"],
+        ["power"],
+    ],
     "a call of a class": ["compiled", ["sklearn.pipeline", "Pipeline"], []],
     "a function among compiled classes": [
         "compiled",
@@ -658,6 +663,14 @@ def test_members_that_unfold_are_refused(saved, path):
         for name, data in content.items():
             archive.writestr(name, data)
     with pytest.raises(LoadError, match="a member is compressed"):
+        load(path)
+
+
+def test_members_that_overlap_are_refused(saved, path, monkeypatch):
+    """Each could be the rest of the file, and all of them be far more than it."""
+    monkeypatch.setattr(os.path, "getsize", lambda path: path_size // 2)
+    path_size = path.stat().st_size
+    with pytest.raises(LoadError, match="its members are larger than the file"):
         load(path)
 
 

@@ -118,7 +118,9 @@ class GraphWriter:
             return ["function", self._named(value, place)]
         if isinstance(value, np.random.RandomState | np.random.Generator):
             is_old = isinstance(value, np.random.RandomState)
-            state = value.get_state(legacy=False) if is_old else _state_of(value)
+            state = (
+                value.get_state(legacy=False) if is_old else value.bit_generator.state
+            )
             return ["random", kind.__name__, self.write(state, place)]
         if name := _numpy_name(value):
             return ["numpy", name]
@@ -196,10 +198,6 @@ class GraphWriter:
         name = self._named(func, place)
         given = None if args is None else [self.write(a, place) for a in args]
         return ["compiled", name, given, self.write(state[0] if state else None, place)]
-
-
-def _state_of(generator):
-    return generator.bit_generator.state
 
 
 def _numpy_name(value):
@@ -337,7 +335,10 @@ class GraphReader:
 
     def _make_compiled(self, i, name, args, state):
         cls = self.found["compiled", *name]
-        made = cls.__new__(cls) if args is None else cls(*self._several(args))
+        args = None if args is None else self._several(args)
+        if not all(isinstance(a, int | float | np.ndarray) for a in args or ()):
+            raise LoadError(f"it is damaged: {name[1]} is made of numbers.")
+        made = cls.__new__(cls) if args is None else cls(*args)
         if state is not None:
             made.__setstate__(self._read(state))
         return made

@@ -294,6 +294,14 @@ def test_names_of_latents_need_nothing_to_be_written(session):
     assert list(names) == ["written0", "written1"]
 
 
+def test_a_model_need_not_declare_what_its_parameters_may_be(session):
+    X = session[0]
+    assert not hasattr(Written, "_parameter_constraints")
+    np.testing.assert_array_equal(Written().fit(X).transform(X), X[:, :, :2])
+    aligner = GeometryAligner(Written(), n_starts=1, random_state=0).fit(X)
+    np.testing.assert_array_equal(aligner.transform(X), X[:, :, :2])
+
+
 class NoReadIn(OnlyTransform):
     """Has the methods, but not what fit must leave."""
 

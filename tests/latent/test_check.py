@@ -7,7 +7,7 @@ from sklearn.base import BaseEstimator
 from torch import nn
 
 import skerdiff.latent
-from skerdiff import GeometryAligner, SequentialVAE
+from skerdiff import SequentialVAE
 from skerdiff.latent import LatentModel, LinearLatentModel, check_latent_model
 from skerdiff.utils import all_estimators
 
@@ -475,32 +475,3 @@ def test_it_is_public_and_neither_a_test_nor_an_estimator():
     assert check_latent_model.__test__ is False
     assert "LinearLatentModel" in dict(all_estimators())
     assert not any("check" in name for name, _ in all_estimators())
-
-
-class WithoutConstraints(LatentModel):
-    """A model of a user's own, written as the example is."""
-
-    def __init__(self, n_components=2):
-        self.n_components = n_components
-
-    def fit(self, X, y=None, *, conditions=None, lengths=None):
-        self.n_bins_, self.n_features_in_ = X.shape[1:]
-        self.readin_ = np.eye(self.n_components, X.shape[2]), np.zeros(2)
-        return self
-
-    def features(self, X, lengths=None):
-        return X.astype(X.dtype if X.dtype == np.float32 else np.float64)
-
-    def encode(self, features, readin=None, lengths=None):
-        return self.activations(features, readin)
-
-    def torch_encoder(self):
-        return nn.Identity()
-
-
-def test_a_model_need_not_declare_what_its_parameters_may_be():
-    X = np.random.RandomState(0).poisson(2.0, (20, 5, 6)).astype(float)
-    model = WithoutConstraints().fit(X)
-    np.testing.assert_array_equal(model.transform(X), X[:, :, :2])
-    aligner = GeometryAligner(model, n_starts=1, random_state=0).fit(X)
-    np.testing.assert_array_equal(aligner.transform(X), X[:, :, :2])
